@@ -1,0 +1,110 @@
+"""Every variable of the environment that this system reads, with its type, default and meaning.
+
+`.env.example` lists them all (a test compares). A wrong value stops the start with the name of the variable and the
+form that is expected.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+
+
+class BrokenEnvironment(SystemExit):
+    """The environment does not describe a system that can start."""
+
+
+class Environment(BaseSettings):
+    """The environment, read once. `*_FILE` variants are read by pydantic's secrets directory, `SIGNET_SECRETS_DIR`."""
+
+    model_config = SettingsConfigDict(env_file=BASE_DIR / ".env", extra="ignore", case_sensitive=False)
+
+    signet_data_dir: Path = Field(BASE_DIR / "var", description="folder of the embedded database and of files")
+    signet_secret_key: str = Field("", description="Django's secret key; made and kept in the data folder if empty")
+    signet_encryption_keys: CommaSeparated = Field(
+        default_factory=list, description="passphrases for secrets at rest, newest first; the secret key if empty"
+    )
+    signet_debug: bool = Field(False, description="true or false: error pages with details")
+    signet_allowed_hosts: CommaSeparated = Field(
+        default_factory=lambda: ["localhost", "127.0.0.1", "[::1]", "testserver"], description="host names, comma separated"
+    )
+    signet_trusted_origins: CommaSeparated = Field(
+        default_factory=list, description="origins such as https://signet.example.org, comma separated"
+    )
+    signet_time_zone: str = Field("UTC", description="name of a time zone such as Europe/Berlin")
+    signet_language_model: str = Field("", description="provider/model that a fresh installation uses")
+    signet_credits_per_usd: int = Field(1000, ge=1, le=10**9, description="a positive whole number")
+    signet_concurrency: int = Field(256, ge=1, le=10_000, description="executions in flight per process, 1 to 10000")
+    signet_lease_seconds: float = Field(30, ge=1, le=3600, description="seconds, 1 to 3600")
+    signet_deadline_seconds: float = Field(300, ge=1, le=86400, description="seconds, 1 to 86400: one execution")
+    signet_max_body_bytes: int = Field(1_000_000, ge=1000, le=100_000_000, description="bytes, 1000 to 100000000")
+    signet_modules: CommaSeparated = Field(
+        default_factory=list, description="name=package.module:Class of custom modules, comma separated"
+    )
+    signet_tools: CommaSeparated = Field(
+        default_factory=list, description="name=package.module:function of extra tools, comma separated"
+    )
+    signet_log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    database_url: str = Field("", description="postgres://user:password@host:5432/name; empty: SQLite in the data folder")
+    redis_url: str = Field("", description="redis://host:6379/0; empty: broker and worker inside the web process")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme not in ("postgres", "postgresql") or not urlsplit(value).path.strip("/")):
+            raise ValueError("not a PostgreSQL URL")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in ("redis", "rediss"):
+            raise ValueError("not a Redis URL")
+        return value
+
+    @field_validator("signet_log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("not a level")
+        return value.upper()
+
+    @field_validator("signet_modules", "signet_tools")
+    @classmethod
+    def _registrations(cls, value: list[str]) -> list[str]:
+        for item in value:
+            name, _, target = item.partition("=")
+            if not name.isidentifier() or target.count(":") != 1:
+                raise ValueError(f"{item!r} is not name=package.module:attribute")
+        return value
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether broker, worker and beat run inside the web process."""
+        return not self.redis_url
+
+
+def read_environment() -> Environment:
+    """The environment. Raises `BrokenEnvironment`, a `SystemExit` that names each wrong variable, without its value."""
+    try:
+        return Environment()
+    except ValidationError as error:
+        raise BrokenEnvironment("\n".join(_complaint(item["loc"]) for item in error.errors())) from None
+
+
+def _complaint(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    return f"{name.upper()}: expected {Environment.model_fields[name].description}"

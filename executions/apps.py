@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ExecutionsConfig(AppConfig):
+    name = "executions"
+    verbose_name = _("Executions")
+    default_auto_field = "django.db.models.BigAutoField"

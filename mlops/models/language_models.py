@@ -1,0 +1,126 @@
+"""Language models that may be called, and what they cost."""
+
+from __future__ import annotations
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+from simple_history.models import HistoricalRecords
+
+from mlops.models.base import Record, new_id
+from mlops.querysets import LanguageModelQuerySet, ModelPriceQuerySet
+from mlops.types import LanguageModelKind
+
+
+class LanguageModel(Record):
+    """A model that may be called: where, with which parameters and limits, and what stands in when it fails.
+
+    The secret is either encrypted in `secret` or read from the variable named in `secret_variable`; neither is ever
+    shown again, and the history holds no secret.
+    """
+
+    name = models.CharField(_("name"), max_length=120, unique=True, help_text=_("provider/model, as DSPy writes it."))
+    kind = models.CharField(
+        _("kind"),
+        max_length=10,
+        choices=[(LanguageModelKind.CHAT.value, _("Chat")), (LanguageModelKind.EMBEDDING.value, _("Embedding"))],
+        default=LanguageModelKind.CHAT.value,
+    )
+    api_base = models.CharField(_("base URL"), max_length=300, blank=True)
+    secret = models.TextField(_("secret"), blank=True, editable=False)
+    secret_variable = models.CharField(
+        _("variable of the secret"),
+        max_length=100,
+        blank=True,
+        help_text=_("Name of an environment variable: SIGNET_LM_... or ..._API_KEY."),
+    )
+    parameters = models.JSONField(_("parameters"), default=dict, blank=True, help_text=_("temperature, max_tokens, ..."))
+    timeout_s = models.FloatField(
+        _("timeout (s)"), default=60, validators=[MinValueValidator(0.1), MaxValueValidator(3600)]
+    )
+    deadline_s = models.FloatField(
+        _("total deadline (s)"),
+        default=120,
+        validators=[MinValueValidator(0.1), MaxValueValidator(3600)],
+        help_text=_("Bounds one call with all its retries and fallbacks."),
+    )
+    max_retries = models.PositiveSmallIntegerField(_("retries"), default=2, validators=[MaxValueValidator(10)])
+    concurrency_limit = models.PositiveIntegerField(
+        _("concurrency limit"),
+        default=256,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
+        help_text=_("Calls in flight per process."),
+    )
+    supports_tools = models.BooleanField(_("supports tools"), null=True, blank=True)
+    supports_json_schema = models.BooleanField(_("supports JSON schema"), null=True, blank=True)
+    is_enabled = models.BooleanField(_("enabled"), default=True)
+    is_default = models.BooleanField(_("default"), default=False)
+    fallbacks = models.ManyToManyField(
+        "self", through="Fallback", symmetrical=False, related_name="stands_in_for", verbose_name=_("fallbacks")
+    )
+
+    objects = LanguageModelQuerySet.as_manager()
+    history = HistoricalRecords(excluded_fields=["secret"])
+
+    class Meta:
+        verbose_name = _("language model")
+        verbose_name_plural = _("language models")
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind"], condition=models.Q(is_default=True), name="language_model_one_default_per_kind"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def has_secret(self) -> bool:
+        return bool(self.secret or self.secret_variable)
+
+
+class Fallback(models.Model):
+    """`model` is called when `of` fails, in the order of `position`."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    of = models.ForeignKey(LanguageModel, on_delete=models.CASCADE, related_name="fallback_rows")
+    model = models.ForeignKey(LanguageModel, on_delete=models.PROTECT, related_name="+", verbose_name=_("model"))
+    position = models.PositiveSmallIntegerField(_("position"))
+
+    class Meta:
+        verbose_name = _("fallback")
+        verbose_name_plural = _("fallbacks")
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["of", "position"], name="fallback_position_once"),
+            models.UniqueConstraint(fields=["of", "model"], name="fallback_model_once"),
+            models.CheckConstraint(condition=~models.Q(of=models.F("model")), name="fallback_is_another_model"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.model}"
+
+
+class ModelPrice(Record):
+    """What a model costs from a moment on, in micro-dollars per million tokens (= pico-dollars per token)."""
+
+    model = models.ForeignKey(
+        LanguageModel, on_delete=models.PROTECT, related_name="prices", verbose_name=_("language model")
+    )
+    valid_from = models.DateTimeField(_("valid from"))
+    input_price = models.PositiveBigIntegerField(_("input"), help_text=_("Micro-dollars per million tokens."))
+    cached_input_price = models.PositiveBigIntegerField(_("cached input"))
+    output_price = models.PositiveBigIntegerField(_("output"))
+
+    objects = ModelPriceQuerySet.as_manager()
+    history = HistoricalRecords()
+
+    class Meta:
+        verbose_name = _("model price")
+        verbose_name_plural = _("model prices")
+        ordering = ["-valid_from"]
+        constraints = [models.UniqueConstraint(fields=["model", "valid_from"], name="model_price_once_per_moment")]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.valid_from:%Y-%m-%d}"

@@ -1,0 +1,68 @@
+"""The one place that decides which JSON and text may be stored.
+
+PostgreSQL refuses what SQLite keeps: NUL in text and JSON, lone surrogates, NaN and infinities. In what people send
+they are refused with the path of the field (`refuse_unstorable`); in what a model answered they are replaced and the
+value is flagged (`replace_unstorable`), so that nothing that was paid for is lost.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from mlops.errors import Invalid, Problem
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+MAX_DEPTH = 32
+
+
+def problem_in(value: Any, path: str = "", depth: int = 0) -> Problem | None:
+    """The first reason why `value` cannot be stored, or None. `path` names the value in the caller's words."""
+    if isinstance(value, str):
+        if found := _UNSTORABLE.search(value):
+            what = "a NUL character" if found.group() == "\x00" else "a lone surrogate"
+            return Problem("unstorable_text", f"Contains {what} at position {found.start()}.", path)
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else Problem("not_a_number", "NaN and infinities are not allowed.", path)
+    if not isinstance(value, dict | list | tuple):
+        return None
+    if depth >= MAX_DEPTH:
+        return Problem("too_deep", f"Nested deeper than {MAX_DEPTH} levels.", path)
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        inner = f"{path}.{key}" if path else str(key)
+        found_problem = (problem_in(key, path, depth) if isinstance(key, str) else None) or problem_in(
+            item, inner, depth + 1
+        )
+        if found_problem:
+            return found_problem
+    return None
+
+
+def refuse_unstorable(value: Any, path: str = "") -> None:
+    """Raise `Invalid` (code `unstorable_text`, `not_a_number` or `too_deep`) for input that no database keeps."""
+    if problem := problem_in(value, path):
+        raise Invalid(problem.code, problem.message, field=problem.field)
+
+
+def replace_unstorable(value: Any) -> tuple[Any, bool]:
+    """`value` with everything unstorable replaced, and whether anything was."""
+    if problem_in(value) is None:
+        return value, False
+    return _cleaned(value, 0), True
+
+
+def _cleaned(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _UNSTORABLE.sub(REPLACEMENT, value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict | list | tuple) and depth >= MAX_DEPTH:
+        return "..."
+    if isinstance(value, dict):
+        return {_cleaned(str(key), depth): _cleaned(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(item, depth + 1) for item in value]
+    return value

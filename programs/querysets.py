@@ -1,0 +1,56 @@
+"""Who may read which programs, and the chains that services and selectors share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db.models import Q
+
+from mlops.querysets import ScopedQuerySet
+from programs.types import ProgramStatus
+
+if TYPE_CHECKING:
+    from mlops.models import User
+
+
+def _of_groups(user: User, prefix: str = "") -> Q:
+    return Q(**{f"{prefix}group": None}) | Q(**{f"{prefix}group__in": user.groups.values("pk")})
+
+
+class ProgramQuerySet(ScopedQuerySet[Any]):
+    """A program limited to a group is seen by the group's members, and by admins."""
+
+    def _to_engineer(self, viewer: User) -> Self:
+        return self.filter(_of_groups(viewer))
+
+    def _to_user(self, viewer: User) -> Self:
+        return self.filter(_of_groups(viewer), status=ProgramStatus.PRODUCTION)
+
+    def in_production(self) -> Self:
+        return self.filter(status=ProgramStatus.PRODUCTION)
+
+
+class ProgramPartQuerySet(ScopedQuerySet[Any]):
+    """Rows that belong to one program (modules, connections, prompt sets, deployments) share its visibility."""
+
+    def _to_engineer(self, viewer: User) -> Self:
+        return self.filter(_of_groups(viewer, "program__"))
+
+    def _to_user(self, viewer: User) -> Self:
+        return self.filter(_of_groups(viewer, "program__"), program__status=ProgramStatus.PRODUCTION)
+
+
+class PromptVersionQuerySet(ScopedQuerySet[Any]):
+    def _to_engineer(self, viewer: User) -> Self:
+        return self.filter(_of_groups(viewer, "module__program__"))
+
+    def _to_user(self, viewer: User) -> Self:
+        return self.filter(_of_groups(viewer, "module__program__"), module__program__status=ProgramStatus.PRODUCTION)
+
+
+class SignatureQuerySet(ScopedQuerySet[Any]):
+    """Signatures may be shared between programs: an ml_user sees those that a visible program uses."""
+
+    def _to_user(self, viewer: User) -> Self:
+        used = self.filter(_of_groups(viewer, "modules__program__"), modules__program__status=ProgramStatus.PRODUCTION)
+        return self.filter(pk__in=used.values("pk"))
