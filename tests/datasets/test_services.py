@@ -1,0 +1,172 @@
+"""The verbs of datasets and corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from datasets import services
+from datasets.models import Corpus, Dataset, Example, Passage
+from datasets.types import DatasetType, PassageSpec
+from mlops.errors import Conflict, Forbidden, Invalid
+from mlops.models import User
+
+EXAMPLES: list[dict[str, Any]] = [
+    {"message": "Where is my parcel?", "intent": "delivery"},
+    {"message": "I want my money back", "intent": "return"},
+]
+PASSAGES = [PassageSpec("Returns", "Within thirty days."), PassageSpec("Hours", "Nine to five.")]
+
+
+def make_dataset(actor: User, **changes: Any) -> Dataset:
+    given: dict[str, Any] = {"actor": actor, "name": "triage", "type": DatasetType.TEST, "examples": EXAMPLES}
+    return services.create_dataset(**{**given, **changes})
+
+
+def make_corpus(actor: User, **changes: Any) -> Corpus:
+    return services.create_corpus(**{"actor": actor, "name": "support", "passages": PASSAGES, **changes})
+
+
+def test_examples_become_rows_in_their_order(bob: User) -> None:
+    dataset = make_dataset(bob)
+    assert [example.data for example in dataset.examples.all()] == EXAMPLES
+    assert (dataset.version, dataset.size, dataset.frozen_at) == (1, 2, None)
+
+
+def test_statistics_count_fields_values_and_duplicates(bob: User) -> None:
+    dataset = make_dataset(bob, examples=[*EXAMPLES, EXAMPLES[0], {"message": "Hello"}])
+    assert dataset.statistics == {
+        "duplicates": 1,
+        "fields": {"intent": {"count": 3, "distinct": 2}, "message": {"count": 4, "distinct": 3}},
+    }
+
+
+def test_the_same_name_and_type_again_is_the_next_version(bob: User) -> None:
+    first, other, second = make_dataset(bob), make_dataset(bob, type="training"), make_dataset(bob)
+    assert (first.version, other.version, second.version) == (1, 1, 2)
+
+
+def test_equal_content_has_an_equal_hash_whatever_the_order_of_keys(bob: User) -> None:
+    turned = [dict(reversed(data.items())) for data in EXAMPLES]
+    assert make_dataset(bob).content_hash == make_dataset(bob, examples=turned).content_hash
+    assert make_dataset(bob, examples=EXAMPLES[::-1]).content_hash != make_dataset(bob).content_hash
+
+
+def test_the_history_says_who_did_what(bob: User) -> None:
+    dataset = services.freeze_dataset(actor=bob, dataset=make_dataset(bob))
+    lines = dataset.history.order_by("history_id").values_list("history_change_reason", "history_user__username")
+    assert list(lines) == [("create_dataset", "bob"), ("freeze_dataset", "bob")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "field"),
+    [
+        ({"name": "Triage"}, "name_invalid", "name"),
+        ({"name": "triage\n"}, "name_invalid", "name"),
+        ({"type": "holdout"}, "dataset_type_unknown", "type"),
+        ({"examples": []}, "dataset_empty", "examples"),
+        ({"examples": [{"a": 1}, {"a": float("nan")}]}, "dataset_invalid", "examples.1.a"),
+        ({"examples": [{"a": "\x00"}]}, "dataset_invalid", "examples.0.a"),
+        ({"examples": ["text"]}, "dataset_invalid", "examples.0"),
+        ({"description": "\ud800"}, "unstorable_text", "description"),
+        ({"schema": {"x": "\x00"}}, "unstorable_text", "schema.x"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_and_named(bob: User, changes: dict[str, Any], code: str, field: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        make_dataset(bob, **changes)
+    assert (refusal.value.code, refusal.value.field) == (code, field)
+    assert not Dataset.objects.exists()
+
+
+def test_every_broken_example_is_reported_at_once(bob: User) -> None:
+    with pytest.raises(Invalid) as refusal:
+        make_dataset(bob, examples=[{"a": "\x00"}, {"a": "fine"}, {}])
+    assert [problem.field for problem in refusal.value.problems] == ["examples.0.a", "examples.2"]
+
+
+def test_an_ml_user_may_write_nothing(bob: User, charlie: User) -> None:
+    dataset, corpus = make_dataset(bob), make_corpus(bob)
+    verbs: list[Callable[[], object]] = [
+        lambda: make_dataset(charlie),
+        lambda: make_corpus(charlie),
+        lambda: services.freeze_dataset(actor=charlie, dataset=dataset),
+        lambda: services.freeze_corpus(actor=charlie, corpus=corpus),
+        lambda: services.delete_dataset(actor=charlie, dataset=dataset),
+        lambda: services.delete_corpus(actor=charlie, corpus=corpus),
+    ]
+    for verb in verbs:
+        with pytest.raises(Forbidden):
+            verb()
+    assert (Dataset.objects.get().frozen_at, Corpus.objects.get().frozen_at) == (None, None)
+
+
+def test_an_ml_user_sees_nothing_and_an_engineer_everything(bob: User, charlie: User) -> None:
+    make_dataset(bob)
+    make_corpus(bob)
+    for model in (Dataset, Example, Corpus, Passage):
+        assert not model.objects.visible_to(charlie).exists()
+        assert model.objects.visible_to(bob).exists()
+
+
+def test_freezing_twice_keeps_the_first_moment(bob: User) -> None:
+    first = services.freeze_dataset(actor=bob, dataset=make_dataset(bob))
+    assert services.freeze_dataset(actor=bob, dataset=first).frozen_at == first.frozen_at
+    assert first.history.count() == 2
+
+
+def test_a_used_dataset_stays(bob: User) -> None:
+    frozen = services.freeze_dataset(actor=bob, dataset=make_dataset(bob))
+    with pytest.raises(Conflict) as refusal:
+        services.delete_dataset(actor=bob, dataset=frozen)
+    assert refusal.value.code == "dataset_in_use"
+    assert Example.objects.count() == 2
+
+
+def test_an_unused_dataset_goes_with_its_examples(bob: User) -> None:
+    services.delete_dataset(actor=bob, dataset=make_dataset(bob))
+    assert not Dataset.objects.exists()
+    assert not Example.objects.exists()
+
+
+def test_passages_become_rows_in_their_order(bob: User) -> None:
+    corpus = make_corpus(bob)
+    assert [(row.position, row.title, row.text) for row in corpus.passages.all()] == [
+        (0, "Returns", "Within thirty days."),
+        (1, "Hours", "Nine to five."),
+    ]
+    assert (corpus.version, corpus.size, make_corpus(bob).version) == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("passages", "code", "field"),
+    [
+        ([], "corpus_empty", "passages"),
+        ([PassageSpec("Title", "  ")], "corpus_invalid", "passages.0.text"),
+        ([PassageSpec("Title", "a\x00b")], "corpus_invalid", "passages.0.text"),
+        ([PassageSpec("t" * 301, "text")], "corpus_invalid", "passages.0.title"),
+    ],
+)
+def test_a_broken_passage_is_refused_and_named(bob: User, passages: list[PassageSpec], code: str, field: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        make_corpus(bob, passages=passages)
+    assert (refusal.value.code, refusal.value.field) == (code, field)
+    assert not Corpus.objects.exists()
+
+
+def test_a_used_corpus_stays_and_an_unused_one_goes(bob: User) -> None:
+    frozen, unused = services.freeze_corpus(actor=bob, corpus=make_corpus(bob)), make_corpus(bob)
+    services.delete_corpus(actor=bob, corpus=unused)
+    with pytest.raises(Conflict) as refusal:
+        services.delete_corpus(actor=bob, corpus=frozen)
+    assert refusal.value.code == "corpus_in_use"
+    assert Corpus.objects.get() == frozen
+
+
+def test_the_database_refuses_a_type_that_the_code_does_not_know(bob: User) -> None:
+    dataset = make_dataset(bob)
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE datasets_dataset SET type = 'holdout' WHERE version = %s", [dataset.version])
