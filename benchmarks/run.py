@@ -1,0 +1,130 @@
+"""`make bench`: measure this product beside its references in one run, print a table and keep a JSON file.
+
+    python -m benchmarks.run --only sync,async --rounds 3 --seconds 5
+    python -m benchmarks.run --systems plain,naive        # the references alone
+
+Needs PostgreSQL (`--postgres`) and `redis-server`; databases are made and dropped, Redis is started and stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from benchmarks import report, scenarios, systems
+from benchmarks.scenarios import Sample
+from benchmarks.systems import Surroundings, System
+
+SCENARIOS = ("runtime", "memory", "sync", "async")
+STARTERS: dict[str, Callable[[Surroundings], AbstractContextManager[System]]] = {
+    "plain": systems.plain,
+    "naive": systems.naive,
+    "ours": systems.ours,
+}
+USED_BY = {"sync": ("plain", "ours"), "async": ("naive", "ours")}
+
+
+class Run:
+    """One benchmark run: the chosen scenarios over the chosen systems."""
+
+    def __init__(self, around: Surroundings, chosen: list[str], rounds: int, seconds: float) -> None:
+        self._around, self._chosen, self._rounds, self._seconds = around, chosen, rounds, seconds
+        self.samples: list[Sample] = []
+
+    def measure(self, scenario: str) -> None:
+        for sample in getattr(self, f"_{scenario}")():
+            figures = "  ".join(f"{name}={value:.4g}" for name, value in sample.figures.items())
+            print(f"{sample.scenario:20} {sample.variant:6} {figures} {sample.note}".rstrip(), flush=True)
+            self.samples.append(sample)
+
+    def _runtime(self) -> Iterator[Sample]:
+        yield from scenarios.runtime_samples(self._rounds)
+
+    def _memory(self) -> Iterator[Sample]:
+        if "ours" in self._chosen:
+            scenarios.set_latency(self._around.provider_url, 0)
+            with systems.ours(self._around, suffix="_memory") as fresh:
+                yield from scenarios.memory_samples(fresh)
+
+    def _sync(self) -> Iterator[Sample]:
+        with self._running("sync") as compared:
+            for latency_ms, clients in scenarios.SYNC_SETTINGS:
+                scenarios.set_latency(self._around.provider_url, latency_ms)
+                for _ in range(self._rounds):
+                    for system in compared:
+                        yield scenarios.sync_round(system, latency_ms, clients, self._seconds)
+
+    def _async(self) -> Iterator[Sample]:
+        with self._running("async") as compared:
+            for latency_ms in scenarios.ASYNC_LATENCIES:
+                scenarios.set_latency(self._around.provider_url, latency_ms)
+                sizes = [max(64, int(scenarios.warm_rate(system, latency_ms) * self._seconds)) for system in compared]
+                for _ in range(self._rounds):
+                    for system, executions in zip(compared, sizes, strict=True):
+                        yield scenarios.async_round(system, latency_ms, executions, limit_s=6 * self._seconds)
+
+    @contextmanager
+    def _running(self, scenario: str) -> Iterator[list[System]]:
+        with ExitStack() as stack:
+            names = [name for name in USED_BY[scenario] if name in self._chosen]
+            yield [stack.enter_context(STARTERS[name](self._around)) for name in names]
+
+
+def main() -> int:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="signet-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        around = Surroundings(
+            provider_url=stack.enter_context(systems.provider(folder)),
+            postgres=options.postgres,
+            redis_port=stack.enter_context(systems.redis_server(folder)),
+            folder=folder,
+        )
+        run = Run(around, options.systems, options.rounds, options.seconds)
+        for scenario in options.only:
+            run.measure(scenario)
+    summary = report.summarise(run.samples)
+    path = report.write(run.samples, summary, _machine())
+    print("", report.table(summary), "", *report.verdicts(summary), f"kept in {path}", sep="\n")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="benchmarks of this product beside its references")
+    parser.add_argument("--only", type=_some_of(SCENARIOS), default=list(SCENARIOS), help=",".join(SCENARIOS))
+    parser.add_argument("--systems", type=_some_of(tuple(STARTERS)), default=list(STARTERS), help=",".join(STARTERS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
+    parser.add_argument("--postgres", default=os.environ.get("BENCH_POSTGRES", "postgres://postgres@127.0.0.1:5432"))
+    return parser.parse_args()
+
+
+def _some_of(known: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def parse(value: str) -> list[str]:
+        asked = value.split(",")
+        if unknown := set(asked) - set(known):
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        return [name for name in known if name in asked]
+
+    return parse
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "cores": os.cpu_count(),
+        "memory_mib": psutil.virtual_memory().total // 2**20,
+        "load_average": os.getloadavg(),
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

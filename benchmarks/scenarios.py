@@ -1,0 +1,166 @@
+"""What is measured, one round at a time. A round is short; variants take turns, so a busy machine hits all alike."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psycopg2  # type: ignore[import-untyped]
+
+from benchmarks.load import Load
+from benchmarks.measure import CpuClock, pss_mib, rss_mib
+from benchmarks.processes import pause, python, resume, run_to_end
+from benchmarks.systems import System
+
+SYNC_SETTINGS = ((0, 16), (50, 64), (1000, 256), (1000, 512))  # latency of the model in ms, clients
+ASYNC_LATENCIES = (50, 1000)
+SUBMITTERS = 16
+WARM_EXECUTIONS = {"naive": 64, "ours": 768}
+MEMORY_STEPS = (2_000, 18_000)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One round of one variant in one scenario, with its figures by name."""
+
+    scenario: str
+    variant: str
+    figures: dict[str, float]
+    note: str = ""
+
+
+def set_latency(provider_url: str, latency_ms: float) -> None:
+    address = urlsplit(provider_url)
+    body = json.dumps({"latency_ms": latency_ms}).encode()
+    with urllib.request.urlopen(f"http://{address.netloc}/latency", body, timeout=5) as response:
+        response.read()
+
+
+def load(system: System, mode: str, clients: int, *, seconds: float, requests: int = 0, warm_up: float = 1.0) -> Load:
+    """Drive a system from a generator process; `requests` bounds the number instead of the time."""
+    command = python("-m", "benchmarks.load", system.url, "--clients", str(clients), "--body", system.body(mode))
+    command += ["--bearer", system.bearer, "--seconds", str(seconds), "--warm-up", str(warm_up)]
+    return Load(**json.loads(run_to_end(command + (["--requests", str(requests)] if requests else []))))
+
+
+def sync_round(system: System, latency_ms: int, clients: int, seconds: float) -> Sample:
+    """Synchronous REST under a closed loop."""
+    clock = CpuClock(system.pids)
+    found = load(system, "sync", clients, seconds=seconds, warm_up=1.0 + 1.5 * latency_ms / 1000)
+    figures = {
+        "per_second": found.per_second,
+        "p50_ms": found.p50_ms,
+        "p95_ms": found.p95_ms,
+        "cpu_ms": clock.milliseconds() / max(1, found.answered),
+        "errors": found.errors,
+        "pss_mib": pss_mib(system.pids),
+    }
+    return Sample(f"sync {latency_ms} ms / {clients}", system.name, figures, found.first_error)
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How a worker emptied its queue."""
+
+    executions: int
+    failed: int
+    seconds: float
+    cpu_ms: float
+    submitted: Load
+
+    @property
+    def per_second(self) -> float:
+        return self.executions / self.seconds
+
+
+def drain(system: System, executions: int, limit_s: float) -> Drain:
+    """Queue executions while the worker is paused, resume it, and take the time until the last one is recorded."""
+    table = _Table(system)
+    done_before, failed_before = table.ended()
+    pause(system.worker)
+    try:
+        submitted = load(system, "async", SUBMITTERS, seconds=120, requests=executions)
+    finally:
+        clock, resumed = CpuClock(system.pids), time.time()
+        resume(system.worker)
+    expected, deadline = submitted.answered, resumed + limit_s
+    while sum(table.ended()) - done_before - failed_before < expected and time.time() < deadline:
+        time.sleep(0.2)
+    cpu_ms = clock.milliseconds()
+    done, failed = table.ended()
+    last = table.last_finished()
+    table.close()
+    count = done - done_before
+    return Drain(count, failed - failed_before, max(last - resumed, 0.001), cpu_ms / max(1, count), submitted)
+
+
+class _Table:
+    """The rows of executions, read from outside; both systems name state and finished_at alike."""
+
+    def __init__(self, system: System) -> None:
+        self._table = system.table
+        self._connection = psycopg2.connect(system.database_url)
+        self._connection.autocommit = True
+
+    def ended(self) -> tuple[int, int]:
+        """Completed executions, and those that ended otherwise."""
+        done = self._one("count(*) FILTER (WHERE state = 'completed')")
+        return int(done), int(self._one("count(*) FILTER (WHERE state IN ('failed', 'cancelled'))"))
+
+    def last_finished(self) -> float:
+        return self._one("coalesce(extract(epoch FROM max(finished_at)), 0)")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _one(self, expression: str) -> float:
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT {expression} FROM {self._table}")
+            row = cursor.fetchone()
+        return float(row[0]) if row else 0.0
+
+
+def async_round(system: System, latency_ms: int, executions: int, limit_s: float) -> Sample:
+    """Executions per second of the worker, and what submitting them took."""
+    found = drain(system, executions, limit_s)
+    figures = {
+        "per_second": found.per_second,
+        "executions": float(found.executions),
+        "cpu_ms": found.cpu_ms,
+        "errors": float(found.failed + found.submitted.errors),
+        "submitted_per_second": found.submitted.per_second,
+        "submit_p95_ms": found.submitted.p95_ms,
+        "pss_mib": pss_mib(system.pids),
+    }
+    return Sample(f"async {latency_ms} ms", system.name, figures, found.submitted.first_error)
+
+
+def warm_rate(system: System, latency_ms: int) -> float:
+    """Executions per second, roughly: of a short drain, after one that has warmed every process."""
+    executions, limit_s = WARM_EXECUTIONS[system.name], 30 + latency_ms / 50
+    drain(system, executions, limit_s)
+    return drain(system, executions, limit_s).per_second
+
+
+def memory_samples(system: System) -> Iterator[Sample]:
+    """Resident memory after 2,000 and after 20,000 executions, of the web process and of the worker."""
+    after: dict[str, list[float]] = {"web": [], "worker": []}
+    for executions in MEMORY_STEPS:
+        load(system, "sync", 16, seconds=120, requests=executions)
+        after["web"].append(rss_mib([system.web]))
+    for executions in MEMORY_STEPS:
+        drain(system, executions, 120)
+        after["worker"].append(rss_mib([system.worker]))
+    for process, (early, late) in after.items():
+        figures = {"rss_2000_mib": early, "rss_20000_mib": late, "growth": late / early}
+        yield Sample(f"memory {process}", system.name, figures)
+
+
+def runtime_samples(rounds: int) -> list[Sample]:
+    """One call in process with a zero-latency engine: raw DSPy beside `runtime.run`."""
+    found = json.loads(run_to_end(python("-m", "benchmarks.runtime", "--rounds", str(rounds))).splitlines()[-1])
+    return [Sample("runtime", variant, {"us_per_call": value}) for variant, values in found.items() for value in values]
