@@ -160,15 +160,27 @@ def request_bytes(url: str, body: str, bearer: str = "") -> bytes:
 
 
 async def generate(
-    url: str, request: bytes, *, clients: int, warm_up_s: float, seconds: float, requests: float
+    url: str,
+    request: bytes,
+    *,
+    clients: int,
+    warm_up_s: float,
+    seconds: float,
+    requests: float = math.inf,
+    ramp_s: float = 0.0,
 ) -> Load:
-    """Drive the address with so many clients; measure after the warm-up, until time or requests are used up."""
+    """Drive the address with so many clients; measure after the warm-up, until time or requests are used up.
+
+    The clients begin evenly over `ramp_s`: of clients that begin together, waves of answers would or would not fall
+    into the measured window.
+    """
     parts = urlsplit(url)
     opens = time.perf_counter() + warm_up_s
     tally = _Tally(opens, opens + seconds, requests)
     running = [_Client((parts.hostname or "", parts.port or 80), request, tally) for _ in range(clients)]
     for client in running:
         await client.connect()
+        await asyncio.sleep(ramp_s / clients)
     await asyncio.wait([client.done for client in running], timeout=warm_up_s + seconds + 15)
     return tally.result()
 
@@ -178,6 +190,7 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--warm-up", type=float, default=1.0)
+    parser.add_argument("--ramp", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--requests", type=int, help="stop after so many; measured from the first one, without warm-up")
     parser.add_argument("--body", default="{}")
@@ -192,6 +205,7 @@ def main() -> None:
                 warm_up_s=0.0 if options.requests else options.warm_up,
                 seconds=options.seconds,
                 requests=options.requests or math.inf,
+                ramp_s=options.ramp,
             )
         )
     print(json.dumps(asdict(load)))

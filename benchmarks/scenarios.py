@@ -40,17 +40,19 @@ def set_latency(provider_url: str, latency_ms: float) -> None:
         response.read()
 
 
-def load(system: System, mode: str, clients: int, *, seconds: float, requests: int = 0, warm_up: float = 1.0) -> Load:
+def load(system: System, mode: str, clients: int, *, seconds: float, requests: int = 0, latency_ms: float = 0) -> Load:
     """Drive a system from a generator process; `requests` bounds the number instead of the time."""
+    latency_s = latency_ms / 1000
     command = python("-m", "benchmarks.load", system.url, "--clients", str(clients), "--body", system.body(mode))
-    command += ["--bearer", system.bearer, "--seconds", str(seconds), "--warm-up", str(warm_up)]
+    command += ["--bearer", system.bearer, "--seconds", str(seconds)]
+    command += ["--ramp", str(latency_s), "--warm-up", str(1.0 + 2 * latency_s)]
     return Load(**json.loads(run_to_end(command + (["--requests", str(requests)] if requests else []))))
 
 
 def sync_round(system: System, latency_ms: int, clients: int, seconds: float) -> Sample:
     """Synchronous REST under a closed loop."""
     clock = CpuClock(system.pids)
-    found = load(system, "sync", clients, seconds=seconds, warm_up=1.0 + 1.5 * latency_ms / 1000)
+    found = load(system, "sync", clients, seconds=seconds, latency_ms=latency_ms)
     figures = {
         "per_second": found.per_second,
         "p50_ms": found.p50_ms,
