@@ -1,0 +1,80 @@
+# Two commands: `make run` serves, `make test` tests. Both set up what they need, once.
+#
+#   PORT              where `make run` listens (8000)
+#   SIGNET_DATA_DIR   folder of the embedded database and files (var); one folder per installation
+#   TESTS, WORKERS    which tests `make test` runs (all) and in how many processes (2)
+#   PYTHON            the Python that makes .venv (python3; 3.11 or newer)
+
+PYTHON ?= python3
+PORT ?= 8000
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+MANAGE := $(BIN)/python manage.py
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check snapshot bench lock clean
+
+help:
+	@echo "make run    set up, load the sample, run it once, serve on http://127.0.0.1:$(PORT)"
+	@echo "make demo   the same without serving; the exit status tells"
+	@echo "make test   the whole suite"
+	@echo "make check  lint, types, layers, migrations, OpenAPI snapshot"
+	@echo "make bench  speed, side by side with the references (benchmarks/)"
+	@echo "make lock   compile requirements*.in into hashed locks"
+	@echo "make snapshot  write docs/openapi.yaml anew"
+	@echo "make clean  remove .venv and caches; data stays"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Signet needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp is younger than its lock when the lock is installed.
+$(VENV)/.installed: requirements.txt | $(BIN)/python
+	@echo "Installing the locked requirements into $(VENV) (a minute or two, once)."
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/.installed
+	$(MANAGE) migrate --noinput --verbosity 0
+	@exec $(MANAGE) serve --port $(PORT)
+
+# A demonstration starts from nothing and leaves nothing, unless a data folder is named.
+demo: $(VENV)/.installed
+	@if [ -z "$$SIGNET_DATA_DIR" ]; then \
+		SIGNET_DATA_DIR=$$(mktemp -d) || exit 1; export SIGNET_DATA_DIR; trap 'rm -rf "$$SIGNET_DATA_DIR"' EXIT; \
+	fi; \
+	$(MANAGE) migrate --noinput --verbosity 0 && $(MANAGE) demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(MANAGE) makemigrations --check --dry-run
+	@fresh=$$(mktemp) && trap 'rm -f "$$fresh"' EXIT && \
+	$(MANAGE) spectacular --validate --fail-on-warn --file "$$fresh" && \
+	diff -u docs/openapi.yaml "$$fresh" || { echo "docs/openapi.yaml is not the API: make snapshot" >&2; exit 1; }
+
+snapshot: $(VENV)/.installed
+	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.installed-dev
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 --output-file requirements.txt requirements.in
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 --output-file requirements-dev.txt requirements-dev.in
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
