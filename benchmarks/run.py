@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import tempfile
+import timeit
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -89,12 +90,21 @@ def main() -> int:
             folder=folder,
         )
         run = Run(around, options.systems, options.rounds, options.seconds)
-        for scenario in options.only:
-            run.measure(scenario)
+        failed = [scenario for scenario in options.only if not _measured(run, scenario)]
     summary = report.summarise(run.samples)
     path = report.write(run.samples, summary, _machine())
     print("", report.table(summary), "", *report.verdicts(summary), f"kept in {path}", sep="\n")
-    return 0
+    return 1 if failed else 0
+
+
+def _measured(run: Run, scenario: str) -> bool:
+    """Measure; a system that does not start must not cost the figures of the others."""
+    try:
+        run.measure(scenario)
+    except (RuntimeError, OSError) as error:
+        print(f"{scenario} could not be measured: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def _options() -> argparse.Namespace:
@@ -123,7 +133,13 @@ def _machine() -> dict[str, object]:
         "memory_mib": psutil.virtual_memory().total // 2**20,
         "load_average": os.getloadavg(),
         "python": platform.python_version(),
+        "yardstick_ms": _yardstick_ms(),
     }
+
+
+def _yardstick_ms() -> float:
+    """Milliseconds of one fixed piece of work, so that runs on slower, faster or busier machines can be compared."""
+    return 1000 * min(timeit.repeat("sum(range(1_000_000))", number=1, repeat=5))
 
 
 if __name__ == "__main__":
