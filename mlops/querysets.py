@@ -20,7 +20,9 @@ M = TypeVar("M", bound=models.Model, covariant=True)
 
 def role_of(viewer: Viewer) -> Role | None:
     """The role that counts: none for anonymous and deactivated people."""
-    return Role(viewer.role) if viewer.is_active and not isinstance(viewer, AnonymousUser) else None
+    if isinstance(viewer, AnonymousUser) or not viewer.is_active:
+        return None
+    return Role(viewer.role)
 
 
 class ScopedQuerySet(models.QuerySet[M]):

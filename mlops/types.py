@@ -16,6 +16,10 @@ MICRO_PER_CREDIT = 10**6
 """Credits are counted in micro-credits."""
 
 
+MATCHER_NAME = "builtin/example-matcher-1"
+"""The built-in stand-in of a fresh installation: not a language model, and never the fallback of one."""
+
+
 class Role(StrEnum):
     """What a person is to this installation; the policy table reads it."""
 

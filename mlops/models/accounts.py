@@ -50,8 +50,8 @@ class User(Record, AbstractUser):
     )
 
     # Both follow from the role, so that no second switch can contradict it.
-    is_staff = property(lambda self: self.role in (Role.ADMIN, Role.ML_ENGINEER))  # type: ignore[assignment]
-    is_superuser = property(lambda self: self.role == Role.ADMIN)  # type: ignore[assignment]
+    is_staff = property(lambda self: self.role in (Role.ADMIN, Role.ML_ENGINEER))
+    is_superuser = property(lambda self: self.role == Role.ADMIN)
 
     objects: ClassVar[Any] = UserManager()
     history = HistoricalRecords(excluded_fields=["password", "ml_credits", "last_login"])

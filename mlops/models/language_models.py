@@ -34,7 +34,9 @@ class LanguageModel(Record):
         blank=True,
         help_text=_("Name of an environment variable: SIGNET_LM_... or ..._API_KEY."),
     )
-    parameters = models.JSONField(_("parameters"), default=dict, blank=True, help_text=_("temperature, max_tokens, ..."))
+    parameters = models.JSONField(
+        _("parameters"), default=dict, blank=True, help_text=_("temperature, max_tokens, ...")
+    )
     timeout_s = models.FloatField(
         _("timeout (s)"), default=60, validators=[MinValueValidator(0.1), MaxValueValidator(3600)]
     )

@@ -1,0 +1,137 @@
+"""What may come in as a body: counted while it arrives, then strict JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import IO, Any, TypeAlias
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from rest_framework.parsers import BaseParser
+
+from mlops.api.problems import CONTENT_TYPE, encoded, problem_of
+from mlops.errors import Invalid, TooLarge
+from mlops.sanitiser import refuse_unstorable
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Any, Receive, Send], Awaitable[None]]
+
+
+def body_too_large() -> TooLarge:
+    limit = settings.SIGNET_MAX_BODY_BYTES
+    return TooLarge(
+        "body_too_large", _("The body is larger than %(limit)d bytes.") % {"limit": limit}, extra={"limit": limit}
+    )
+
+
+def parse_json(raw: bytes) -> Any:
+    """The JSON value in `raw`, all of it storable.
+
+    Raises `Invalid`: `not_utf8`, `malformed_json`, `duplicate_key`, `not_a_number`, `unstorable_text`, `too_deep`.
+    """
+    try:
+        value = json.loads(raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        raise Invalid("not_utf8", _("The body is not UTF-8.")) from None
+    except RecursionError:
+        raise Invalid("too_deep", _("The body is nested too deeply.")) from None
+    except ValueError as error:
+        # JSONDecodeError, and whole numbers of more digits than Python converts
+        position = getattr(error, "pos", 0)
+        message = _("The body is not JSON (at character %(position)d).") % {"position": position}
+        raise Invalid("malformed_json", message) from None
+    refuse_unstorable(value)
+    return value
+
+
+def _refuse_constant(constant: str) -> Any:
+    raise Invalid("not_a_number", _("NaN and infinities are not allowed."))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _value in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Invalid("duplicate_key", _("A member is given twice."), field=twice)
+    return members
+
+
+def read_body(stream: IO[bytes] | HttpRequest) -> bytes:
+    """All of a body within the limit. Raises `TooLarge` after reading one byte more than is accepted."""
+    raw: bytes = stream.read(settings.SIGNET_MAX_BODY_BYTES + 1)
+    if len(raw) > settings.SIGNET_MAX_BODY_BYTES:
+        raise body_too_large()
+    return raw
+
+
+class StrictJSONParser(BaseParser):
+    """DRF's JSON parser with the limits above."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        return parse_json(read_body(stream))
+
+
+class _TooMuch(Exception):
+    """More arrived than is accepted; unwinds whatever was reading."""
+
+
+def limit_body(app: Application) -> Application:
+    """`app` behind a counter of the bytes that arrive: one too many and the answer is 413, the rest is not read.
+
+    Also bounds bodies that announce no length. The connection is closed, so that the rest is not taken for a request.
+    """
+
+    async def counted(scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await app(scope, receive, send)
+        if _announced(scope) > settings.SIGNET_MAX_BODY_BYTES:
+            return await _refuse(send)
+        await _run_counted(app, scope, receive, send)
+
+    return counted
+
+
+async def _run_counted(app: Application, scope: Any, receive: Receive, send: Send) -> None:
+    arrived = 0
+    has_begun = False
+
+    async def counting_receive() -> Message:
+        nonlocal arrived
+        message = await receive()
+        arrived += len(message.get("body", b""))
+        if arrived > settings.SIGNET_MAX_BODY_BYTES:
+            raise _TooMuch
+        return message
+
+    async def noting_send(message: Message) -> None:
+        nonlocal has_begun
+        has_begun = True
+        await send(message)
+
+    try:
+        await app(scope, counting_receive, noting_send)
+    except _TooMuch:
+        if has_begun:
+            raise
+        await _refuse(send)
+
+
+def _announced(scope: Mapping[str, Any]) -> int:
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(length) if length.isdigit() else 0
+
+
+async def _refuse(send: Send) -> None:
+    status, body, _headers = problem_of(body_too_large())
+    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": encoded(body)})

@@ -1,0 +1,175 @@
+"""The credit ledger: every line once, the balance changed in the same transaction.
+
+Amounts are micro-credits. Each verb has an idempotency `key`: the same key with the same content returns the first
+line again, with other content it is a `Conflict` (`credit_key_reused`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils.translation import gettext as _
+
+from mlops.errors import Conflict, InsufficientCredits, Invalid
+from mlops.models import CreditEntry, User
+from mlops.policies import user_policy
+from mlops.sanitiser import refuse_unstorable
+from mlops.services.history import saved_or_none
+from mlops.types import CreditKind
+
+MAX_AMOUNT = 10**15
+"""Micro-credits that one line may move: a billion credits."""
+
+MAX_BALANCE = 10**18
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a ledger line is about: a row of a higher app, named and not referred to."""
+
+    kind: str
+    id: UUID
+
+
+def grant_credits(*, actor: User, user: User, amount: int, key: str, note: str = "") -> CreditEntry:
+    """Give `user` credits. Raises `Forbidden`, `Invalid` (`credit_amount_invalid`) or `Conflict`."""
+    user_policy.check(actor, "grant_credits", user)
+    _refuse_text(key, note)
+    return _booked(
+        CreditEntry(
+            user=user,
+            kind=CreditKind.GRANT.value,
+            amount=_positive(amount),
+            key=key,
+            note=note,
+            granted_by=saved_or_none(actor),
+        )
+    )
+
+
+def refund_credits(
+    *, actor: User, user: User, amount: int, key: str, subject: Subject | None = None, note: str = ""
+) -> CreditEntry:
+    """Give back what was charged wrongly. Raises as `grant_credits`."""
+    user_policy.check(actor, "refund_credits", user)
+    _refuse_text(key, note)
+    return _booked(
+        CreditEntry(
+            user=user,
+            kind=CreditKind.REFUND.value,
+            amount=_positive(amount),
+            key=key,
+            note=note,
+            granted_by=saved_or_none(actor),
+            **_about(subject),
+        )
+    )
+
+
+def reserve(*, user: User, amount: int, key: str, subject: Subject) -> CreditEntry:
+    """Take an upper estimate, which may be 0, before work begins.
+
+    Raises `InsufficientCredits` (`credits_exhausted`) when `user` is stopped by credits and has fewer, or none: the
+    balance is compared and changed in one statement, so concurrent reservations never pass together.
+    """
+    _refuse_text(key, "")
+    if not 0 <= amount <= MAX_AMOUNT:
+        raise _amount_invalid()
+    line = CreditEntry(user=user, kind=CreditKind.RESERVE.value, amount=-amount, key=key, **_about(subject))
+    return _booked(line, floor=max(amount, 1) if user.is_stopped_by_credits else None)
+
+
+def settle(*, reservation: CreditEntry, used: int) -> CreditEntry:
+    """End a reservation: what was reserved comes back less what was really `used` (which may be more).
+
+    A reservation ends once, by `settle` or by `release`: their key follows from it.
+    """
+    if not 0 <= used <= MAX_AMOUNT:
+        raise _amount_invalid()
+    return _booked(_ending(reservation, CreditKind.SETTLE, -reservation.amount - used, used))
+
+
+def release(*, reservation: CreditEntry) -> CreditEntry:
+    """End a reservation of which nothing was used."""
+    return _booked(_ending(reservation, CreditKind.RELEASE, -reservation.amount, 0))
+
+
+def ending_key(reservation_id: UUID) -> str:
+    """The key of the one line that ends a reservation."""
+    return f"end:{reservation_id}"
+
+
+def _ending(reservation: CreditEntry, kind: CreditKind, amount: int, used: int) -> CreditEntry:
+    return CreditEntry(
+        user_id=reservation.user_id,
+        kind=kind.value,
+        amount=amount,
+        used=used,
+        key=ending_key(reservation.pk),
+        subject_kind=reservation.subject_kind,
+        subject_id=reservation.subject_id,
+    )
+
+
+def _booked(line: CreditEntry, *, floor: int | None = None) -> CreditEntry:
+    """Write `line` and move the balance, both or neither; the line of an earlier call with the same key otherwise."""
+    if first := _first_with(line):
+        return first
+    try:
+        with transaction.atomic():
+            line.save(force_insert=True)
+            _move_balance(line, floor)
+    except IntegrityError:
+        if first := _first_with(line):
+            return first
+        raise
+    return line
+
+
+def _move_balance(line: CreditEntry, floor: int | None) -> None:
+    accounts = User.objects.filter(pk=line.user_id)
+    if floor is not None:
+        accounts = accounts.filter(ml_credits__gte=floor)
+    if line.amount > 0:
+        accounts = accounts.filter(ml_credits__lte=MAX_BALANCE - line.amount)
+    if accounts.update(ml_credits=F("ml_credits") + line.amount):
+        return
+    if floor is None:
+        raise Invalid("credit_balance_too_large", _("No account holds that many credits."), field="amount")
+    raise InsufficientCredits("credits_exhausted", _("Your credits do not cover this."))
+
+
+def _first_with(line: CreditEntry) -> CreditEntry | None:
+    first = CreditEntry.objects.filter(key=line.key).first()
+    if first is not None and _content(first) != _content(line):
+        raise Conflict("credit_key_reused", _("This idempotency key stands for another ledger line."), field="key")
+    return first
+
+
+def _content(line: CreditEntry) -> tuple[object, ...]:
+    return (line.user_id, line.kind, line.amount, line.used, line.subject_kind, line.subject_id, line.note)
+
+
+def _about(subject: Subject | None) -> dict[str, object]:
+    return {"subject_kind": subject.kind, "subject_id": subject.id} if subject else {}
+
+
+def _positive(amount: int) -> int:
+    if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < amount <= MAX_AMOUNT:
+        raise _amount_invalid()
+    return amount
+
+
+def _amount_invalid() -> Invalid:
+    return Invalid("credit_amount_invalid", _("An amount is positive and at most a billion credits."), field="amount")
+
+
+def _refuse_text(key: str, note: str) -> None:
+    refuse_unstorable({"key": key, "note": note})
+    if not key or len(key) > 120:
+        raise Invalid("credit_key_invalid", _("An idempotency key has 1 to 120 characters."), field="key")
+    if len(note) > 200:
+        raise Invalid("credit_note_too_long", _("A note has at most 200 characters."), field="note")

@@ -1,0 +1,38 @@
+"""Saving a row together with who changed it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from mlops.models import User
+from mlops.types import Role
+
+M = TypeVar("M")
+
+
+def operator() -> User:
+    """The explicit actor of management commands: an admin of this process that is no row and never logs in."""
+    return User(username="operator", role=Role.ADMIN.value)
+
+
+def saved_or_none(actor: User) -> User | None:
+    """`actor` as a foreign key may hold it: None for the operator, who has no row."""
+    return None if actor._state.adding else actor
+
+
+def save_with_history(instance: M, *, actor: User, reason: str, update_fields: Iterable[str] | None = None) -> M:
+    """Save `instance`; its history row names `actor` and `reason`, which is the verb. Returns the instance.
+
+    With `update_fields` only those columns are written, and `updated_at` with them.
+    """
+    row: Any = instance
+    row._history_user = saved_or_none(actor)
+    row._change_reason = reason
+    columns = None if update_fields is None else {*update_fields, *_touched(row)}
+    row.save(update_fields=columns)
+    return instance
+
+
+def _touched(row: Any) -> set[str]:
+    return {"updated_at"} & {column.name for column in row._meta.concrete_fields}
