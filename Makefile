@@ -23,7 +23,7 @@ help:
 	@echo "make check  lint, types, layers, migrations, OpenAPI snapshot"
 	@echo "make bench  speed, side by side with the references (benchmarks/)"
 	@echo "make lock   compile requirements*.in into hashed locks"
-	@echo "make snapshot  write docs/openapi.yaml anew"
+	@echo "make snapshot  write docs/openapi.yaml and docs/errors.md anew"
 	@echo "make clean  remove .venv and caches; data stays"
 
 $(BIN)/python:
@@ -65,8 +65,9 @@ check: $(VENV)/.installed-dev
 	$(MANAGE) spectacular --validate --fail-on-warn --file "$$fresh" && \
 	diff -u docs/openapi.yaml "$$fresh" || { echo "docs/openapi.yaml is not the API: make snapshot" >&2; exit 1; }
 
-snapshot: $(VENV)/.installed
+snapshot: $(VENV)/.installed-dev
 	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
+	$(BIN)/python -m tests.error_codes > docs/errors.md
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks

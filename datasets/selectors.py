@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from uuid import UUID
 
-from django.utils.translation import gettext as _
-
+from datasets.errors import corpus_not_found, dataset_not_found
 from datasets.models import Corpus, Dataset, Passage
 from datasets.policies import corpus_policy, dataset_policy
 from datasets.runtime.bm25 import Index
-from mlops.errors import NotFound
 from mlops.querysets import Viewer
 
 INDEXES_PER_PROCESS = 16
@@ -20,7 +18,7 @@ def access_dataset(*, actor: Viewer, dataset_id: UUID | str, action: str = "view
     """The dataset, if `actor` may do `action` to it. Raises `NotFound` (`dataset_not_found`) or `Forbidden`."""
     dataset: Dataset | None = Dataset.objects.visible_to(actor).filter(pk=dataset_id).first()
     if dataset is None:
-        raise NotFound("dataset_not_found", _("There is no such dataset."))
+        raise dataset_not_found()
     dataset_policy.check(actor, action, dataset)
     return dataset
 
@@ -29,7 +27,7 @@ def access_corpus(*, actor: Viewer, corpus_id: UUID | str, action: str = "view")
     """The corpus, if `actor` may do `action` to it. Raises `NotFound` (`corpus_not_found`) or `Forbidden`."""
     corpus: Corpus | None = Corpus.objects.visible_to(actor).filter(pk=corpus_id).first()
     if corpus is None:
-        raise _no_such_corpus()
+        raise corpus_not_found()
     corpus_policy.check(actor, action, corpus)
     return corpus
 
@@ -42,7 +40,7 @@ def search_corpus(corpus_id: UUID | str, query: str, k: int) -> list[str]:
     """
     key = Corpus.objects.filter(pk=corpus_id).values_list("pk", "content_hash").first()
     if key is None:
-        raise _no_such_corpus()
+        raise corpus_not_found()
     texts, index = _indexed(*key)
     return [texts[position] for position, _score in index.search(query, k)]
 
@@ -53,7 +51,3 @@ def _indexed(corpus_id: UUID, content_hash: str) -> tuple[tuple[str, ...], Index
     passages = Passage.objects.filter(corpus_id=corpus_id).order_by("position")
     texts = tuple(passage.as_spec().as_text for passage in passages)
     return texts, Index.build(texts)
-
-
-def _no_such_corpus() -> NotFound:
-    return NotFound("corpus_not_found", _("There is no such corpus."))

@@ -26,28 +26,28 @@ def make_corpus(actor: User, passages: list[PassageSpec] = PASSAGES) -> Corpus:
     return services.create_corpus(actor=actor, name="support", passages=passages)
 
 
-def test_a_search_gives_title_and_text(bob: User) -> None:
-    corpus = make_corpus(bob)
+def test_a_search_gives_title_and_text(erin: User) -> None:
+    corpus = make_corpus(erin)
     assert selectors.search_corpus(corpus.pk, "when does the workshop open", 1) == [
         "Workshop: The workshop opens at nine."
     ]
     assert selectors.search_corpus(str(corpus.pk), "covered frames", 5) == ["Frames are covered for five years."]
 
 
-def test_a_search_of_nothing_known_finds_nothing(bob: User) -> None:
-    assert selectors.search_corpus(make_corpus(bob).pk, "", 3) == []
+def test_a_search_of_nothing_known_finds_nothing(erin: User) -> None:
+    assert selectors.search_corpus(make_corpus(erin).pk, "", 3) == []
 
 
-def test_versions_do_not_share_an_index(bob: User) -> None:
-    old, new = make_corpus(bob), make_corpus(bob, [PassageSpec("Workshop", "Closed.")])
+def test_versions_do_not_share_an_index(erin: User) -> None:
+    old, new = make_corpus(erin), make_corpus(erin, [PassageSpec("Workshop", "Closed.")])
     assert [selectors.search_corpus(row.pk, "workshop", 1) for row in (old, new)] == [
         ["Workshop: The workshop opens at nine."],
         ["Workshop: Closed."],
     ]
 
 
-def test_a_second_search_reads_no_passages(bob: User, django_assert_num_queries: Any) -> None:
-    corpus = make_corpus(bob)
+def test_a_second_search_reads_no_passages(erin: User, django_assert_num_queries: Any) -> None:
+    corpus = make_corpus(erin)
     selectors.search_corpus(corpus.pk, "goods", 1)
     with django_assert_num_queries(1):
         selectors.search_corpus(corpus.pk, "workshop", 1)
@@ -61,7 +61,7 @@ def test_a_missing_corpus_is_said_so(db: None) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_threads_share_an_index() -> None:
-    corpus = make_corpus(User.objects.create_user("bob", role="ml_engineer"))
+    corpus = make_corpus(User.objects.create_user("erin", role="ml_engineer"))
     expected = selectors.search_corpus(corpus.pk, "goods workshop frames", 3)
 
     def search(_number: int) -> list[str]:
@@ -75,11 +75,11 @@ def test_threads_share_an_index() -> None:
     assert len(expected) == 3
 
 
-def test_what_an_actor_may_not_see_is_not_there(bob: User, charlie: User) -> None:
-    corpus = make_corpus(bob)
-    dataset = services.create_dataset(actor=bob, name="triage", type="test", examples=[{"a": 1}])
-    assert selectors.access_corpus(actor=bob, corpus_id=corpus.pk) == corpus
-    assert selectors.access_dataset(actor=bob, dataset_id=dataset.pk, action="delete") == dataset
+def test_what_an_actor_may_not_see_is_not_there(erin: User, charlie: User) -> None:
+    corpus = make_corpus(erin)
+    dataset = services.create_dataset(actor=erin, name="triage", type="test", examples=[{"a": 1}])
+    assert selectors.access_corpus(actor=erin, corpus_id=corpus.pk) == corpus
+    assert selectors.access_dataset(actor=erin, dataset_id=dataset.pk, action="delete") == dataset
     for lookup in (
         lambda: selectors.access_corpus(actor=charlie, corpus_id=corpus.pk),
         lambda: selectors.access_dataset(actor=charlie, dataset_id=dataset.pk),

@@ -30,35 +30,35 @@ def make_corpus(actor: User, **changes: Any) -> Corpus:
     return services.create_corpus(**{"actor": actor, "name": "support", "passages": PASSAGES, **changes})
 
 
-def test_examples_become_rows_in_their_order(bob: User) -> None:
-    dataset = make_dataset(bob)
+def test_examples_become_rows_in_their_order(erin: User) -> None:
+    dataset = make_dataset(erin)
     assert [example.data for example in dataset.examples.all()] == EXAMPLES
     assert (dataset.version, dataset.size, dataset.frozen_at) == (1, 2, None)
 
 
-def test_statistics_count_fields_values_and_duplicates(bob: User) -> None:
-    dataset = make_dataset(bob, examples=[*EXAMPLES, EXAMPLES[0], {"message": "Hello"}])
+def test_statistics_count_fields_values_and_duplicates(erin: User) -> None:
+    dataset = make_dataset(erin, examples=[*EXAMPLES, EXAMPLES[0], {"message": "Hello"}])
     assert dataset.statistics == {
         "duplicates": 1,
         "fields": {"intent": {"count": 3, "distinct": 2}, "message": {"count": 4, "distinct": 3}},
     }
 
 
-def test_the_same_name_and_type_again_is_the_next_version(bob: User) -> None:
-    first, other, second = make_dataset(bob), make_dataset(bob, type="training"), make_dataset(bob)
+def test_the_same_name_and_type_again_is_the_next_version(erin: User) -> None:
+    first, other, second = make_dataset(erin), make_dataset(erin, type="training"), make_dataset(erin)
     assert (first.version, other.version, second.version) == (1, 1, 2)
 
 
-def test_equal_content_has_an_equal_hash_whatever_the_order_of_keys(bob: User) -> None:
+def test_equal_content_has_an_equal_hash_whatever_the_order_of_keys(erin: User) -> None:
     turned = [dict(reversed(data.items())) for data in EXAMPLES]
-    assert make_dataset(bob).content_hash == make_dataset(bob, examples=turned).content_hash
-    assert make_dataset(bob, examples=EXAMPLES[::-1]).content_hash != make_dataset(bob).content_hash
+    assert make_dataset(erin).content_hash == make_dataset(erin, examples=turned).content_hash
+    assert make_dataset(erin, examples=EXAMPLES[::-1]).content_hash != make_dataset(erin).content_hash
 
 
-def test_the_history_says_who_did_what(bob: User) -> None:
-    dataset = services.freeze_dataset(actor=bob, dataset=make_dataset(bob))
+def test_the_history_says_who_did_what(erin: User) -> None:
+    dataset = services.freeze_dataset(actor=erin, dataset=make_dataset(erin))
     lines = dataset.history.order_by("history_id").values_list("history_change_reason", "history_user__username")
-    assert list(lines) == [("create_dataset", "bob"), ("freeze_dataset", "bob")]
+    assert list(lines) == [("create_dataset", "erin"), ("freeze_dataset", "erin")]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_history_says_who_did_what(bob: User) -> None:
         ({"name": "Triage"}, "name_invalid", "name"),
         ({"name": "triage\n"}, "name_invalid", "name"),
         ({"type": "holdout"}, "dataset_type_unknown", "type"),
-        ({"examples": []}, "dataset_empty", "examples"),
+        ({"examples": []}, "empty", "examples"),
         ({"examples": [{"a": 1}, {"a": float("nan")}]}, "dataset_invalid", "examples.1.a"),
         ({"examples": [{"a": "\x00"}]}, "dataset_invalid", "examples.0.a"),
         ({"examples": ["text"]}, "dataset_invalid", "examples.0"),
@@ -75,21 +75,21 @@ def test_the_history_says_who_did_what(bob: User) -> None:
         ({"schema": {"x": "\x00"}}, "unstorable_text", "schema.x"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_and_named(bob: User, changes: dict[str, Any], code: str, field: str) -> None:
+def test_what_cannot_be_stored_is_refused_and_named(erin: User, changes: dict[str, Any], code: str, field: str) -> None:
     with pytest.raises(Invalid) as refusal:
-        make_dataset(bob, **changes)
+        make_dataset(erin, **changes)
     assert (refusal.value.code, refusal.value.field) == (code, field)
     assert not Dataset.objects.exists()
 
 
-def test_every_broken_example_is_reported_at_once(bob: User) -> None:
+def test_every_broken_example_is_reported_at_once(erin: User) -> None:
     with pytest.raises(Invalid) as refusal:
-        make_dataset(bob, examples=[{"a": "\x00"}, {"a": "fine"}, {}])
+        make_dataset(erin, examples=[{"a": "\x00"}, {"a": "fine"}, {}])
     assert [problem.field for problem in refusal.value.problems] == ["examples.0.a", "examples.2"]
 
 
-def test_an_ml_user_may_write_nothing(bob: User, charlie: User) -> None:
-    dataset, corpus = make_dataset(bob), make_corpus(bob)
+def test_an_ml_user_may_write_nothing(erin: User, charlie: User) -> None:
+    dataset, corpus = make_dataset(erin), make_corpus(erin)
     verbs: list[Callable[[], object]] = [
         lambda: make_dataset(charlie),
         lambda: make_corpus(charlie),
@@ -104,69 +104,69 @@ def test_an_ml_user_may_write_nothing(bob: User, charlie: User) -> None:
     assert (Dataset.objects.get().frozen_at, Corpus.objects.get().frozen_at) == (None, None)
 
 
-def test_an_ml_user_sees_nothing_and_an_engineer_everything(bob: User, charlie: User) -> None:
-    make_dataset(bob)
-    make_corpus(bob)
+def test_an_ml_user_sees_nothing_and_an_engineer_everything(erin: User, charlie: User) -> None:
+    make_dataset(erin)
+    make_corpus(erin)
     for model in (Dataset, Example, Corpus, Passage):
         assert not model.objects.visible_to(charlie).exists()
-        assert model.objects.visible_to(bob).exists()
+        assert model.objects.visible_to(erin).exists()
 
 
-def test_freezing_twice_keeps_the_first_moment(bob: User) -> None:
-    first = services.freeze_dataset(actor=bob, dataset=make_dataset(bob))
-    assert services.freeze_dataset(actor=bob, dataset=first).frozen_at == first.frozen_at
+def test_freezing_twice_keeps_the_first_moment(erin: User) -> None:
+    first = services.freeze_dataset(actor=erin, dataset=make_dataset(erin))
+    assert services.freeze_dataset(actor=erin, dataset=first).frozen_at == first.frozen_at
     assert first.history.count() == 2
 
 
-def test_a_used_dataset_stays(bob: User) -> None:
-    frozen = services.freeze_dataset(actor=bob, dataset=make_dataset(bob))
+def test_a_used_dataset_stays(erin: User) -> None:
+    frozen = services.freeze_dataset(actor=erin, dataset=make_dataset(erin))
     with pytest.raises(Conflict) as refusal:
-        services.delete_dataset(actor=bob, dataset=frozen)
+        services.delete_dataset(actor=erin, dataset=frozen)
     assert refusal.value.code == "dataset_in_use"
     assert Example.objects.count() == 2
 
 
-def test_an_unused_dataset_goes_with_its_examples(bob: User) -> None:
-    services.delete_dataset(actor=bob, dataset=make_dataset(bob))
+def test_an_unused_dataset_goes_with_its_examples(erin: User) -> None:
+    services.delete_dataset(actor=erin, dataset=make_dataset(erin))
     assert not Dataset.objects.exists()
     assert not Example.objects.exists()
 
 
-def test_passages_become_rows_in_their_order(bob: User) -> None:
-    corpus = make_corpus(bob)
+def test_passages_become_rows_in_their_order(erin: User) -> None:
+    corpus = make_corpus(erin)
     assert [(row.position, row.title, row.text) for row in corpus.passages.all()] == [
         (0, "Returns", "Within thirty days."),
         (1, "Hours", "Nine to five."),
     ]
-    assert (corpus.version, corpus.size, make_corpus(bob).version) == (1, 2, 2)
+    assert (corpus.version, corpus.size, make_corpus(erin).version) == (1, 2, 2)
 
 
 @pytest.mark.parametrize(
     ("passages", "code", "field"),
     [
-        ([], "corpus_empty", "passages"),
+        ([], "empty", "passages"),
         ([PassageSpec("Title", "  ")], "corpus_invalid", "passages.0.text"),
         ([PassageSpec("Title", "a\x00b")], "corpus_invalid", "passages.0.text"),
         ([PassageSpec("t" * 301, "text")], "corpus_invalid", "passages.0.title"),
     ],
 )
-def test_a_broken_passage_is_refused_and_named(bob: User, passages: list[PassageSpec], code: str, field: str) -> None:
+def test_a_broken_passage_is_refused_and_named(erin: User, passages: list[PassageSpec], code: str, field: str) -> None:
     with pytest.raises(Invalid) as refusal:
-        make_corpus(bob, passages=passages)
+        make_corpus(erin, passages=passages)
     assert (refusal.value.code, refusal.value.field) == (code, field)
     assert not Corpus.objects.exists()
 
 
-def test_a_used_corpus_stays_and_an_unused_one_goes(bob: User) -> None:
-    frozen, unused = services.freeze_corpus(actor=bob, corpus=make_corpus(bob)), make_corpus(bob)
-    services.delete_corpus(actor=bob, corpus=unused)
+def test_a_used_corpus_stays_and_an_unused_one_goes(erin: User) -> None:
+    frozen, unused = services.freeze_corpus(actor=erin, corpus=make_corpus(erin)), make_corpus(erin)
+    services.delete_corpus(actor=erin, corpus=unused)
     with pytest.raises(Conflict) as refusal:
-        services.delete_corpus(actor=bob, corpus=frozen)
+        services.delete_corpus(actor=erin, corpus=frozen)
     assert refusal.value.code == "corpus_in_use"
     assert Corpus.objects.get() == frozen
 
 
-def test_the_database_refuses_a_type_that_the_code_does_not_know(bob: User) -> None:
-    dataset = make_dataset(bob)
+def test_the_database_refuses_a_type_that_the_code_does_not_know(erin: User) -> None:
+    dataset = make_dataset(erin)
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("UPDATE datasets_dataset SET type = 'holdout' WHERE version = %s", [dataset.version])
