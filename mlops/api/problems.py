@@ -48,7 +48,7 @@ STATUS: dict[type[DomainError], int] = {
 
 
 def problem_of(error: BaseException) -> Answer:
-    """Status, problem document and headers for `error`; what nobody foresaw is 500 `internal_error`, without details."""
+    """Status, problem document and headers for `error`; the unforeseen is 500 `internal_error` without details."""
     if isinstance(error, DomainError):
         return _of_domain(error)
     if isinstance(error, Http404):

@@ -1,0 +1,250 @@
+"""`ServiceAdmin`: the admin as one more edge. It shows what `visible_to` shows, asks policies, and calls services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, ClassVar
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.functional import cached_property
+from simple_history.admin import SimpleHistoryAdmin
+from unfold.admin import ModelAdmin, TabularInline
+
+from mlops.admin import links
+from mlops.admin.buttons import address_of
+from mlops.errors import DomainError
+from mlops.policies import Policy
+
+COUNTED_ROWS = 10_000
+"""Lists say how many rows there are up to here; beyond, search and filters lead to a row, not page numbers."""
+
+
+class BoundedPaginator(Paginator[Any]):
+    """Counts at most `COUNTED_ROWS` rows, so that the largest table's list opens as fast as the smallest's."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[:COUNTED_ROWS].count())
+
+
+class ScopedAdmin:
+    """Rights of a page or an inline: rows by `visible_to`, actions by `policy`; None switches an action off."""
+
+    policy: ClassVar[Policy]
+    add_action: ClassVar[str | None] = None
+    change_action: ClassVar[str | None] = None
+    delete_action: ClassVar[str | None] = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: Any = super().get_queryset(request)  # type: ignore[misc]  # mixed into ModelAdmin and inlines
+        scoped: QuerySet[Any] = rows.visible_to(request.user)
+        return scoped
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return "view" not in self.policy.rules or self.policy.can(request.user, "view", obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request, self.add_action, None)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request, self.change_action, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request, self.delete_action, obj)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def _may(self, request: HttpRequest, action: str | None, row: Any) -> bool:
+        return action is not None and self.policy.can(request.user, action, row)
+
+
+class ReadOnlyInline(ScopedAdmin, TabularInline):  # type: ignore[misc]  # unfold has no types
+    """Rows of a child shown on their parent's page; they are changed by buttons and on their own pages."""
+
+    extra = 0
+    max_num = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """A page whose writes are service calls.
+
+    Subclasses name the policy and its actions, fill `perform_create`, `perform_update` and `perform_delete`, and list
+    the names of their buttons (`mlops.admin.buttons.button`) in `buttons`.
+    """
+
+    buttons: ClassVar[tuple[str, ...]] = ()
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_filter_submit = True
+    compressed_fields = True
+    warn_unsaved_form = True
+    change_form_outer_after_template = "mlops/admin/panels.html"
+
+    def perform_create(self, request: HttpRequest, fields: dict[str, Any]) -> Any:
+        """Hook: one service call with the form's cleaned data; returns the new row."""
+        raise NotImplementedError
+
+    def perform_update(self, request: HttpRequest, row: Any, fields: dict[str, Any]) -> Any:
+        """Hook: one service call with what the form changed; returns the changed row."""
+        raise NotImplementedError
+
+    def perform_delete(self, request: HttpRequest, row: Any) -> None:
+        """Hook: one service call."""
+        raise NotImplementedError
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            changed = {name: form.cleaned_data[name] for name in form.changed_data}
+            saved = self.perform_update(request, type(obj)._base_manager.get(pk=obj.pk), changed)
+        else:
+            saved = self.perform_create(request, dict(form.cleaned_data))
+        # The log entry and the way back need the row as it was saved, its key above all.
+        obj.__dict__.update(saved.__dict__)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Nothing: the service has written everything that belongs to the row."""
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        self.perform_delete(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with transaction.atomic():
+            for row in queryset:
+                self.perform_delete(request, row)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """What would go: the rows themselves. Whether they may is for the service to say."""
+        name = str(self.model._meta.verbose_name_plural)
+        return [str(row) for row in objs], {name: len(objs)}, set(), []
+
+    # What a service refuses comes out of Django's own transaction around the view, which is thereby rolled back.
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        context = {**(extra_context or {}), "panels": self._panels(request, object_id)}
+        try:
+            response: HttpResponse = super().changeform_view(request, object_id, form_url, context)
+            return response
+        except DomainError as error:
+            # Once more with what was typed, now with the refusal as the form's own complaint.
+            request.refusal = error  # type: ignore[attr-defined]
+            messages.error(request, error.message)
+            kept: HttpResponse = super().changeform_view(request, object_id, form_url, context)
+            return kept
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
+        form = super().get_form(request, obj, change, **options)
+        refusal: DomainError | None = getattr(request, "refusal", None)
+        return form if refusal is None else _complaining(form, refusal)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        try:
+            response: HttpResponse = super().delete_view(request, object_id, extra_context)
+            return response
+        except DomainError as error:
+            messages.error(request, error.message)
+            return HttpResponseRedirect(address_of(self, self.get_object(request, object_id)))
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        try:
+            response: HttpResponse = super().changelist_view(request, extra_context)
+            return response
+        except DomainError as error:
+            messages.error(request, error.message)
+            return HttpResponseRedirect(request.get_full_path())
+
+    # Buttons: this page's own, and what higher apps have added.
+
+    @property
+    def actions_detail(self) -> tuple[str, ...]:
+        return (*self.buttons, *links.buttons_of(self.model._meta.label_lower))
+
+    def _get_instance_method(self, method_name: str) -> Callable[..., Any]:
+        linked = links.buttons_of(self.model._meta.label_lower).get(method_name)
+        if linked is not None:
+            return MethodType(linked, self)
+        own: Callable[..., Any] = super()._get_instance_method(method_name)
+        return own
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        row = self.get_object(request, str(object_id))
+        offered: list[Any] = super().get_actions_detail(request, object_id)
+        return [action for action in offered if row is not None and self._offers(request, action.method, row)]
+
+    def _offers(self, request: HttpRequest, method: Any, row: Any) -> bool:
+        policy: Policy = getattr(method, "policy", None) or self.policy
+        available = getattr(method, "available", None)
+        return (available is None or available(row)) and policy.can(request.user, method.policy_action, row)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        offered: dict[str, Any] = super().get_actions(request)
+        return {
+            name: entry
+            for name, entry in offered.items()
+            if not hasattr(entry[0], "policy_action") or self.policy.can(request.user, entry[0].policy_action, None)
+        }
+
+    def _panels(self, request: HttpRequest, object_id: str | None) -> list[dict[str, Any]]:
+        declared = links.panels_of(self.model._meta.label_lower) if object_id else []
+        row = self.get_object(request, str(object_id)) if declared else None
+        if row is None:
+            return []
+        rendered = [(panel.title, panel.render(request, row)) for panel in declared]
+        return [{"title": title, "html": html} for title, html in rendered if html]
+
+
+class RecordAdmin(SimpleHistoryAdmin, ServiceAdmin):  # type: ignore[misc]  # neither has types
+    """A `ServiceAdmin` of a record with history. The history is read; nothing is reverted past the services."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        ServiceAdmin.save_model(self, request, obj, form, change)
+
+    def revert_disabled(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        self._require_visible(request, object_id)
+        response: HttpResponse = super().history_view(request, object_id, extra_context)
+        return response
+
+    def history_form_view(
+        self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        if request.method != "GET":
+            raise PermissionDenied
+        self._require_visible(request, object_id)
+        response: HttpResponse = super().history_form_view(request, object_id, version_id, extra_context)
+        return response
+
+    def _require_visible(self, request: HttpRequest, object_id: str) -> None:
+        if self.get_object(request, object_id) is None:
+            raise Http404
+
+
+def _complaining(form: Any, refusal: DomainError) -> Any:
+    """A form class that finds `refusal` when it is validated: at its fields, or above the form."""
+
+    def clean(self: Any) -> Any:
+        cleaned = form.clean(self)
+        for problem in refusal.problems:
+            self.add_error(problem.field if problem.field in self.fields else None, problem.message)
+        return cleaned
+
+    return type(form.__name__, (form,), {"clean": clean})
