@@ -55,6 +55,12 @@ class Case:
         """The inputs to copy from."""
         return context_and_question(self.inputs)
 
+    @property
+    def asked(self) -> str:
+        """The question, or what stands in its place."""
+        context, question = self.context_and_question
+        return (question or context)[:_MAX_QUESTION_CHARACTERS]
+
     def demo(self, place: int) -> Demo:
         """A demo of the prompt, read now: nothing of it is kept between requests."""
         return read_demo(self._turns[place], self.task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, TypeAlias
 
@@ -15,6 +16,7 @@ from dspy.lm15 import (
     StreamDeltaEvent,
     StreamEndEvent,
     StreamStartEvent,
+    TextDelta,
     TextPart,
     Usage,
     response_to_events,
@@ -38,6 +40,8 @@ CACHE_BYTES = 32 * 1024 * 1024
 # Below these sizes the work takes a few ms at most and is done on the event loop itself.
 INLINE_LESSON_CHARACTERS = 6_000
 INLINE_QUESTION_CHARACTERS = 12_000
+
+_PIECE = re.compile(r"\s*\S+\s*")
 
 
 class ExampleMatcher:
@@ -64,7 +68,7 @@ class ExampleMatcher:
 
     def stream(self, request: Request) -> Iterator[StreamEvent]:
         """The same reply as events. Raises CannotMatch."""
-        yield from response_to_events(self.complete(request))
+        yield from _events(self.complete(request))
 
     def answer(self, request: Request, prompt: Prompt) -> Response:
         """The reply to a prompt that has been read. Raises CannotMatch."""
@@ -129,7 +133,7 @@ class AsyncExampleMatcher:
 
     async def stream(self, request: Request) -> AsyncIterator[StreamEvent]:
         """As `ExampleMatcher.stream`."""
-        for event in response_to_events(await self.complete(request)):
+        for event in _events(await self.complete(request)):
             yield event
 
     async def aclose(self) -> None:
@@ -147,6 +151,16 @@ class AsyncExampleMatcher:
 
     def __deepcopy__(self, memo: dict[int, object]) -> AsyncExampleMatcher:
         return self
+
+
+def _events(response: Response) -> Iterator[StreamEvent]:
+    """A reply word by word, as readers of streams expect it."""
+    for event in response_to_events(response):
+        if isinstance(event, StreamDeltaEvent):
+            for piece in _PIECE.findall(event.delta.text):
+                yield StreamDeltaEvent(delta=TextDelta(text=piece, part_index=event.delta.part_index))
+        else:
+            yield event
 
 
 def _digest(prompt: Prompt) -> bytes:

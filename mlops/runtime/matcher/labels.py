@@ -16,22 +16,31 @@ _DEFINES = re.compile(r"[\s`'\"*)]*[:,=(-]")
 _LABEL_LINE = re.compile(r"^[-*•]?\s*[`'\"*]*(\w[\w/ -]{0,40}?)[`'\"*]*\s*:\s+\S", re.M)
 _ONE_OF = re.compile(r"\bone of:?\s+([^.\n]+)", re.I)
 _MAX_LABEL_WORDS = 3
+_MOST_NAMED_TOGETHER = 2
 
 
 def words_of_labels(field: OutputField, task: Task, labels: Sequence[str]) -> list[str]:
     """For each label its own words and what the prompt says about it."""
     told = f"{field.description}\n{task.instructions}"
-    lines = [line for line in _LINE_OR_SENTENCE.split(told) if line]
-    described = [f"{split_identifier(label)} {_said_about(label, lines)}" for label in labels]
+    patterns = [re.compile(rf"(?<![\w-]){re.escape(label)}(?![\w-])", re.I) for label in labels]
+    lines = [line for line in _LINE_OR_SENTENCE.split(told) if line and not _is_listing(line, patterns)]
+    described = [
+        f"{split_identifier(label)} {_said_about(pattern, lines)}"
+        for label, pattern in zip(labels, patterns, strict=True)
+    ]
     if field.is_boolean and labels:
         name = f"{split_identifier(field.name)} {field.description}"
         return [f"{said} {name}" if label == "True" else said for said, label in zip(described, labels, strict=True)]
     return described
 
 
-def _said_about(label: str, lines: Sequence[str]) -> str:
+def _is_listing(line: str, patterns: Sequence[re.Pattern[str]]) -> bool:
+    """A line that only lists the labels says nothing about any of them."""
+    return bool(_ONE_OF.search(line)) or sum(bool(pattern.search(line)) for pattern in patterns) > _MOST_NAMED_TOGETHER
+
+
+def _said_about(pattern: re.Pattern[str], lines: Sequence[str]) -> str:
     """`label: words`, or a sentence that names the label, without the label itself."""
-    pattern = re.compile(rf"(?<![\w-]){re.escape(label)}(?![\w-])", re.I)
     said = []
     for line in lines:
         if match := pattern.search(line):

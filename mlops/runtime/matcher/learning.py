@@ -26,6 +26,7 @@ from mlops.runtime.matcher.strategies import (
     Strategy,
 )
 
+_NUMBERS_DO_NOT_FOLLOW = "the numbers of the demos do not follow from their wording, and it does no arithmetic."
 _DECIMAL = re.compile(r"-?\d+(\.\d+)?")
 _COPIED_SHARE = 0.8
 _REUSED_SHARE = 0.5
@@ -33,6 +34,8 @@ _SHORT_WORDS = 6
 _SPAN_WORDS = 12
 _FEW_DEMOS = 8
 _MOST_LABELS = 500
+_EXPLAINED = 0.5  # sums of random numbers reach 0.3, since texts share digits
+_EXPLAINED_OF_SCALE = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,9 @@ def _number(teaching: _Teaching) -> PredictNumber:
     numbers = [float(teaching.answers[row]) for row in rows]
     fit = NumberFit.of([teaching.texts[row] for row in rows], numbers)
     is_scale = all(number.is_integer() and 0 <= number <= 10 for number in numbers)
-    if not is_scale and (len(rows) < _FEW_DEMOS or fit.explained <= 0):
-        reason = "the numbers of the demos do not follow from their wording, and it does no arithmetic."
-        raise CannotMatch(reason, field=teaching.field.name)
+    follows = fit.explained >= (_EXPLAINED_OF_SCALE if is_scale else _EXPLAINED)
+    if not follows and not (is_scale and len(rows) < _FEW_DEMOS):
+        raise CannotMatch(_NUMBERS_DO_NOT_FOLLOW, field=teaching.field.name)
     return PredictNumber(fit, tuple(teaching.places[row] for row in rows), min(numbers), max(numbers))
 
 
@@ -142,6 +145,8 @@ def _text(teaching: _Teaching) -> Strategy:
     if not is_reused and fmean(map(_stands_in_inputs, teaching.demos, answers)) >= _COPIED_SHARE:
         return CopyText(_span_weights(teaching) if length <= _SPAN_WORDS else None)
     is_short = length <= _SHORT_WORDS and (len(answers) < _FEW_DEMOS or distinct <= _COPIED_SHARE * len(answers))
+    if not is_reused and all(_DECIMAL.fullmatch(answer) for answer in answers):
+        raise CannotMatch(_NUMBERS_DO_NOT_FOLLOW, field=teaching.field.name)
     if (is_reused or is_short) and distinct <= _MOST_LABELS:
         first_uses = {answer: place for place, answer in reversed([*zip(teaching.places, answers, strict=True)])}
         uses = tuple((place, -1) for place in first_uses.values())

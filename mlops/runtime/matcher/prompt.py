@@ -110,7 +110,7 @@ def read_inputs(text: str, names: Iterable[str], *, is_question: bool = False) -
 
 def read_demo(turn: Turn, task: Task) -> Demo:
     """What a demo supplies; fields that it leaves out are absent."""
-    supplied = _json_object(turn.assistant) if task.as_json else _sections(turn.assistant, task.outputs)
+    supplied = _json_object(turn.assistant) if task.as_json else _sections(turn.assistant, [*task.outputs, "completed"])
     outputs = {name: value for name, value in supplied.items() if not value.startswith(_NOT_SUPPLIED)}
     return Demo(read_inputs(turn.user, task.inputs), outputs)
 
@@ -142,7 +142,7 @@ def _sections(text: str, names: Iterable[str]) -> dict[str, str]:
     found: list[tuple[str, int, int]] = []
     for header in _HEADER.finditer(text):
         name = header.group(1)
-        if name in wanted or name == "completed":
+        if name in wanted:
             wanted.discard(name)
             found.append((name, header.start(), header.end()))
     ends = [start for _, start, _ in found[1:]] + [len(text)]

@@ -26,6 +26,7 @@ _SPAN_NOISE = 0.05
 _LABEL_THRESHOLD = 0.35
 _MAX_LABELS = 6
 _FEWEST_CONTEXT_WORDS = 5
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _ISO_DATE = re.compile(r"(?<![\d-])\d{4}-\d{2}-\d{2}(?![\d-])")
 
 
@@ -88,6 +89,8 @@ class ChooseLabel:
         noisy = ranking.scores + np.array(case.noise(len(ranking.scores), _LABEL_NOISE), np.float32)
         place = int(np.argmax(noisy))
         label = self.labels.text(place, field, case)
+        if _NUMBER.fullmatch(label):
+            refuse_arithmetic(field, case.asked, has_context=False)
         score = float(ranking.scores[place])
         account = _account(field, case, (self.demos, ranking.demo_similarities), score, repr(label))
         return Answer(label == "True" if field.is_boolean else label, account)
@@ -136,7 +139,7 @@ class PredictNumber:
 
     def answer(self, field: OutputField, case: Case) -> Answer:
         """A number within the range of the demos."""
-        refuse_arithmetic(field, case.context_and_question[1] or case.context_and_question[0], has_context=False)
+        refuse_arithmetic(field, case.asked, has_context=False)
         number, similarities = self.fit.predict(case.text)
         number = min(max(number, self.lowest), self.highest)
         value = round(number) if field.is_integer else round(number, 3)
@@ -168,12 +171,12 @@ class CopyText:
 
     def _check(self, field: OutputField, case: Case, context: str, question: str) -> None:
         if self.weights is None:
-            refuse_prose(field, case.task, question or context[:1000])
-        asked = question or context
-        refuse_arithmetic(field, asked[:1000], has_context=bool(question) and len(words(context[:1000])) > 4)
+            refuse_prose(field, case.task, case.asked)
+        has_context = len(words(context[:1000])) >= _FEWEST_CONTEXT_WORDS
+        refuse_arithmetic(field, case.asked, has_context=has_context and bool(question))
         if self.weights is None and not question:
             raise CannotMatch("free text needs a context to copy from, or demos with short answers.", field=field.name)
-        if len(words(context[:1000])) < _FEWEST_CONTEXT_WORDS:
+        if not has_context:
             raise CannotMatch("the context holds no sentence to copy.", field=field.name)
 
     @staticmethod

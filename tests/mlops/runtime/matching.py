@@ -32,7 +32,13 @@ def predictor(signature: Any, demos: Sequence[dict[str, Any]] = ()) -> Any:
     return program
 
 
-def request_of(signature: Any, inputs: dict[str, Any], demos: Sequence[dict[str, Any]] = (), **config: Any) -> Any:
+def request_of(
+    signature: Any,
+    inputs: dict[str, Any],
+    demos: Sequence[dict[str, Any]] = (),
+    adapter: Any = ADAPTERS[0],
+    **config: Any,
+) -> Any:
     """The very request that DSPy would send, to give it to the engine by hand."""
     seen: list[Any] = []
 
@@ -41,6 +47,6 @@ def request_of(signature: Any, inputs: dict[str, Any], demos: Sequence[dict[str,
             seen.append(request)
             return super().complete(request)
 
-    with matching(lm=matcher_lm(Recorder(), **config)):
+    with matching(adapter, matcher_lm(Recorder(), **config)):
         predictor(signature, demos)(**inputs)
     return seen[0]
