@@ -1,0 +1,45 @@
+"""By what lists of this app are filtered, on every edge."""
+
+from __future__ import annotations
+
+from django_filters import rest_framework as filters
+
+from datasets.models import TYPE_CHOICES, Corpus, Dataset, Example, Passage
+
+
+class DatasetFilter(filters.FilterSet):
+    name = filters.CharFilter()
+    type = filters.ChoiceFilter(choices=TYPE_CHOICES)
+    version = filters.NumberFilter()
+    frozen = filters.BooleanFilter(field_name="frozen_at", lookup_expr="isnull", exclude=True)
+
+    class Meta:
+        model = Dataset
+        fields: tuple[str, ...] = ()
+
+
+class CorpusFilter(filters.FilterSet):
+    name = filters.CharFilter()
+    version = filters.NumberFilter()
+    frozen = filters.BooleanFilter(field_name="frozen_at", lookup_expr="isnull", exclude=True)
+
+    class Meta:
+        model = Corpus
+        fields: tuple[str, ...] = ()
+
+
+class ExampleFilter(filters.FilterSet):
+    dataset = filters.UUIDFilter(field_name="dataset_id")
+    content_hash = filters.CharFilter()
+
+    class Meta:
+        model = Example
+        fields: tuple[str, ...] = ()
+
+
+class PassageFilter(filters.FilterSet):
+    corpus = filters.UUIDFilter(field_name="corpus_id")
+
+    class Meta:
+        model = Passage
+        fields: tuple[str, ...] = ()
