@@ -1,0 +1,73 @@
+"""The llm span of one call: what was asked and answered, what it used and cost, how often it was tried."""
+
+from __future__ import annotations
+
+from dspy.lm15 import Request, Response
+
+from mlops.runtime.engines.accounts import messages_of, output_of, raw_usage_of, usage_of
+from mlops.runtime.engines.links import Link
+from mlops.runtime.engines.patience import Patience
+from mlops.runtime.recorder import Recorder, Span, current_recorder, span
+from mlops.types import ModelFailure, SpanKind, TokenUsage
+
+
+class CallRecord:
+    """Notes of one call, made in the recorder of the running execution."""
+
+    def __init__(self, opened: Span, request: Request) -> None:
+        self._recorder = current_recorder() or Recorder()
+        self._span = opened
+        self._recorder.keep(opened, "messages", messages_of(request))
+        if request.tools:
+            opened.attributes["tools"] = [tool.name for tool in request.tools]
+
+    def answered(self, link: Link, response: Response) -> None:
+        """An answer has come: its text, usage and cost."""
+        self._recorder.keep(self._span, "output", output_of(response.message))
+        if response.model not in (link.spec.name, link.spec.name.partition("/")[2]):
+            self._span.attributes["response_model"] = response.model
+        if response.finish_reason != "stop":
+            self._span.attributes["finish_reason"] = response.finish_reason
+        self._span.error = ""
+        self.billed(link, response)
+
+    def billed(self, link: Link, response: Response) -> None:
+        """Count what an answer used, broken off or whole. Where the provider told nothing, the cost is unknown."""
+        told = usage_of(response.usage, link.provider)
+        usage = told or TokenUsage()
+        cost = self._recorder.meter(link.spec.name, usage, None if told is None else link.spec.price)
+        if self._span.usage is None:
+            self._span.usage, self._span.cost = usage, cost
+        else:
+            self._span.usage += usage
+            self._span.cost = None if cost is None or self._span.cost is None else self._span.cost + cost
+        self._span.raw_usage = raw_usage_of(response)
+        self._recorder.models[link.spec.name] = link.described
+
+    def failed(self, failure: ModelFailure) -> None:
+        """One attempt has failed; others may follow."""
+        attempts = self._span.attributes.setdefault("attempts", [])
+        attempts.append({"model": failure.model, "code": failure.code.value, "message": failure.message})
+        self._span.error = f"{failure.code.value}: {failure.message}"
+
+    def ended(self, link: Link, patience: Patience) -> None:
+        """No further attempt will be made."""
+        self._span.model = link.spec.name
+        self._span.retries, self._span.fallback = patience.retries, patience.fallback
+        self._recorder.models.setdefault(link.spec.name, link.described)
+
+    def closed(self, error: str = "") -> None:
+        """The last event of a stream has been taken, or its reader has left."""
+        self._span.error = self._span.error or error
+        self._span.duration_ms = self._recorder.now_ms() - self._span.start_ms
+
+    def waited(self, seconds: float) -> None:
+        """Time that was the provider's, not ours."""
+        self._recorder.waited_s += seconds
+
+
+def begun(model: str, request: Request) -> CallRecord:
+    """The record of a stream. Its span is open for nobody: between two events the context is the reader's own."""
+    with span(SpanKind.LLM, model) as opened:
+        pass
+    return CallRecord(opened, request)
