@@ -143,6 +143,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "mlops.api.problems.csrf_failure"
 # Bodies are counted while they arrive (mlops.api.bodies): Django's own limit would answer 400 instead of 413.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
@@ -230,6 +231,7 @@ SIGNET_IS_EMBEDDED = ENV.is_embedded
 SIGNET_MODULES = dict(item.split("=", 1) for item in ENV.signet_modules)
 SIGNET_TOOLS = {
     "search_knowledge_base": "executions.runtime.tools:search_knowledge_base",
+    "delivery_date": "executions.runtime.tools:delivery_date",
     **dict(item.split("=", 1) for item in ENV.signet_tools),
 }
 SIGNET_NAME = _("Signet")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlops.models import User
 
 Viewer: TypeAlias = "User | AnonymousUser"
-M = TypeVar("M", bound=models.Model, covariant=True)
+M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
 
 def role_of(viewer: Viewer) -> Role | None:
@@ -25,7 +25,7 @@ def role_of(viewer: Viewer) -> Role | None:
     return Role(viewer.role)
 
 
-class ScopedQuerySet(models.QuerySet[M]):
+class ScopedQuerySet(models.QuerySet[M_co]):
     """A queryset whose `visible_to` shows everything to admins and engineers and `_to_user` to an ml_user."""
 
     def visible_to(self, viewer: Viewer) -> Self:
@@ -51,7 +51,7 @@ class UserQuerySet(ScopedQuerySet["User"]):
         return self.filter(pk=viewer.pk)
 
 
-class OwnedQuerySet(ScopedQuerySet[M]):
+class OwnedQuerySet(ScopedQuerySet[M_co]):
     """Rows with a `user`: people other than admins see their own."""
 
     def _to_engineer(self, viewer: User) -> Self:

@@ -21,23 +21,30 @@ MAX_DEPTH = 32
 def problem_in(value: Any, path: str = "", depth: int = 0) -> Problem | None:
     """The first reason why `value` cannot be stored, or None. `path` names the value in the caller's words."""
     if isinstance(value, str):
-        if found := _UNSTORABLE.search(value):
-            what = "a NUL character" if found.group() == "\x00" else "a lone surrogate"
-            return Problem("unstorable_text", f"Contains {what} at position {found.start()}.", path)
-        return None
+        return _problem_in_text(value, path)
     if isinstance(value, float):
         return None if math.isfinite(value) else Problem("not_a_number", "NaN and infinities are not allowed.", path)
-    if not isinstance(value, dict | list | tuple):
+    if isinstance(value, dict | list | tuple):
+        return _problem_in_members(value, path, depth)
+    return None
+
+
+def _problem_in_text(text: str, path: str) -> Problem | None:
+    found = _UNSTORABLE.search(text)
+    if found is None:
         return None
+    what = "a NUL character" if found.group() == "\x00" else "a lone surrogate"
+    return Problem("unstorable_text", f"Contains {what} at position {found.start()}.", path)
+
+
+def _problem_in_members(value: Any, path: str, depth: int) -> Problem | None:
     if depth >= MAX_DEPTH:
         return Problem("too_deep", f"Nested deeper than {MAX_DEPTH} levels.", path)
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         inner = f"{path}.{key}" if path else str(key)
-        found_problem = (problem_in(key, path, depth) if isinstance(key, str) else None) or problem_in(
-            item, inner, depth + 1
-        )
-        if found_problem:
-            return found_problem
+        in_key = _problem_in_text(key, path) if isinstance(key, str) else None
+        if problem := in_key or problem_in(item, inner, depth + 1):
+            return problem
     return None
 
 

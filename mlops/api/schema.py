@@ -62,7 +62,7 @@ class RecordSchema(AutoSchema):  # type: ignore[misc]  # drf-spectacular has no 
         return self.view.write_serializer_class()
 
     def get_response_serializers(self) -> Any:
-        return self.view.answer_serializer_class()
+        return self.view.get_serializer_class()
 
 
 def document_problems(result: dict[str, Any], **context: Any) -> dict[str, Any]:

@@ -25,13 +25,15 @@ class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
     """List and detail of what the actor may see; with `Creates`, `Updates` and `Deletes` for the writes.
 
     `queryset` names the model and what its lists join; `serializer_class` reads a row, `list_serializer_class` a row
-    of a list if that differs, and `writes` names the serializer of the body of each writing action.
+    of a list if that differs. Per action, `writes` names the serializer of the body, and `answers` that of the answer
+    where it is not the row.
     """
 
     schema = RecordSchema()
     lookup_value_regex = "[0-9a-f-]{36}"
     list_serializer_class: ClassVar[type[BaseSerializer[Any]] | None] = None
     writes: ClassVar[Mapping[str, type[BaseSerializer[Any]]]] = {}
+    answers: ClassVar[Mapping[str, type[BaseSerializer[Any]]]] = {}
     ordering_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -51,13 +53,10 @@ class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         if self.action == "list" and self.list_serializer_class is not None:
             return self.list_serializer_class
-        return super().get_serializer_class()
+        return self.answers.get(self.action) or super().get_serializer_class()
 
     def write_serializer_class(self) -> type[BaseSerializer[Any]] | None:
         return self.writes.get(self.action)
-
-    def answer_serializer_class(self) -> Any:
-        return self.get_serializer_class()
 
     def get_object(self) -> Any:
         """The row of the address. Raises `NotFound` for what is missing, malformed or not theirs alike."""

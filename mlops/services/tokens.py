@@ -38,12 +38,11 @@ InThread: TypeAlias = Callable[[Callable[[], User | None]], Awaitable[User | Non
 def create_token(*, actor: User, user: User, name: str, expires_at: datetime | None = None) -> tuple[ApiToken, str]:
     """A new token of `user` and its raw form `signet_<prefix>_<secret>`, which is nowhere kept and never shown again.
 
-    Raises `Forbidden`, or `Invalid` (`token_name_missing`, `token_name_too_long`, `token_already_expired`,
-    `user_inactive`).
+    Raises `Forbidden`, or `Invalid` (`token_name_missing`, `token_name_too_long`, `token_already_expired`).
     """
     token_policy.check(actor, "create", ApiToken(user=user))
     refuse_unstorable(name, "name")
-    _refuse_bad_token(user, name.strip(), expires_at)
+    _refuse_bad_token(name.strip(), expires_at)
     prefix = secrets.token_hex(4)
     raw = f"signet_{prefix}_{secrets.token_hex(24)}"
     token = ApiToken.objects.create(
@@ -53,15 +52,13 @@ def create_token(*, actor: User, user: User, name: str, expires_at: datetime | N
     return token, raw
 
 
-def _refuse_bad_token(user: User, name: str, expires_at: datetime | None) -> None:
+def _refuse_bad_token(name: str, expires_at: datetime | None) -> None:
     if not name:
         raise Invalid("token_name_missing", _("A token needs a name."), field="name")
     if len(name) > MAX_NAME:
         raise Invalid("token_name_too_long", _("A token's name has at most 100 characters."), field="name")
     if expires_at is not None and expires_at <= timezone.now():
         raise Invalid("token_already_expired", _("The expiry lies in the past."), field="expires_at")
-    if not user.is_active:
-        raise Invalid("user_inactive", _("This account is deactivated."), field="user")
 
 
 def revoke_token(*, actor: User, token: ApiToken) -> ApiToken:

@@ -1,0 +1,125 @@
+"""`/users/`: accounts, and one's own under `/users/me/`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from mlops.api.credits import CreditEntrySerializer
+from mlops.api.serializers import RecordSerializer, StrictSerializer, credits_field
+from mlops.api.viewsets import Creates, Updates
+from mlops.errors import Invalid
+from mlops.models import User
+from mlops.models.base import new_id
+from mlops.services.credits import grant_credits
+from mlops.services.users import anonymise_user, create_user, deactivate_user, update_user
+
+MAX_IDEMPOTENCY_KEY = 255
+
+
+class UserSerializer(RecordSerializer):
+    credits = credits_field(source="ml_credits", read_only=True)
+
+    class Meta:
+        model = User
+        fields: tuple[str, ...] = (
+            "id",
+            "username",
+            "email",
+            "first_name",
+            "last_name",
+            "role",
+            "time_zone",
+            "credits",
+            "has_hard_limit",
+            "is_active",
+            "created_at",
+            "updated_at",
+        )
+
+
+class UpdateUserSerializer(RecordSerializer):
+    class Meta:
+        model = User
+        fields: tuple[str, ...] = ("email", "first_name", "last_name", "role", "time_zone", "has_hard_limit")
+
+
+class CreateUserSerializer(UpdateUserSerializer):
+    # Whether it is free is for the service to say, under the same code at every edge.
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=128, required=False, write_only=True)
+
+    class Meta(UpdateUserSerializer.Meta):
+        fields: tuple[str, ...] = (*UpdateUserSerializer.Meta.fields, "username", "password")
+
+
+class GrantSerializer(StrictSerializer):
+    credits = credits_field()
+    note = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+
+
+class UserViewSet(Creates, Updates):
+    """Accounts. Admins see all of them, others their own."""
+
+    queryset = User.objects.all()
+    serializer_class = UserSerializer
+    filterset_fields = ("role", "is_active", "username")
+    search_fields = ("username", "email")
+    ordering_fields = ("username",)
+    writes = {"create": CreateUserSerializer, "partial_update": UpdateUserSerializer, "grant_credits": GrantSerializer}
+    answers = {"grant_credits": CreditEntrySerializer}
+
+    def perform_create(self, fields: dict[str, Any]) -> User:
+        return create_user(actor=self.actor, **fields)
+
+    def perform_update(self, row: User, fields: dict[str, Any]) -> User:
+        return update_user(actor=self.actor, user=row, fields=fields)
+
+    @action(detail=False, methods=["get"], filter_backends=[], pagination_class=None)
+    def me(self, request: Request) -> Response:
+        """Who is asking."""
+        return self.answer(User.objects.get(pk=self.actor.pk))
+
+    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)]
+    )
+    @action(detail=True, methods=["post"])
+    def grant_credits(self, request: Request, pk: str) -> Response:
+        """Give credits; the same `Idempotency-Key` gives them once."""
+        user = self.get_object()
+        fields = self.arguments()
+        line = grant_credits(
+            actor=self.actor,
+            user=user,
+            amount=fields["credits"],
+            key=_grant_key(self.actor, request.headers.get("Idempotency-Key")),
+            note=fields["note"],
+        )
+        return self.answer(line)
+
+    @action(detail=True, methods=["post"])
+    def deactivate(self, request: Request, pk: str) -> Response:
+        """Close the account: no login, no token; its rows stay."""
+        return self.answer(deactivate_user(actor=self.actor, user=self.get_object()))
+
+    @action(detail=True, methods=["post"])
+    def anonymise(self, request: Request, pk: str) -> Response:
+        """Deactivate the account and forget the person."""
+        return self.answer(anonymise_user(actor=self.actor, user=self.get_object()))
+
+
+def _grant_key(actor: User, header: str | None) -> str:
+    """The ledger key of a grant: per actor, of bounded length whatever was sent."""
+    if header is None:
+        return f"grant:{new_id()}"
+    if not header or len(header) > MAX_IDEMPOTENCY_KEY:
+        message = _("An Idempotency-Key has 1 to 255 characters.")
+        raise Invalid("idempotency_key_invalid", message, field="Idempotency-Key")
+    return f"grant:{hashlib.sha256(f'{actor.pk}:{header}'.encode('utf-8', 'surrogatepass')).hexdigest()}"

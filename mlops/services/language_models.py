@@ -1,0 +1,267 @@
+"""Language models: made, changed, secured, ordered. Admins only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+from django.utils.translation import gettext as _
+
+from mlops import secrets
+from mlops.errors import Conflict, Invalid
+from mlops.models import Fallback, LanguageModel, ModelPrice, User
+from mlops.policies import language_model_policy
+from mlops.sanitiser import refuse_unstorable
+from mlops.selectors import fallback_chain, forget_language_models
+from mlops.services.history import save_with_history
+from mlops.services.locking import locked
+from mlops.services.parameters import refuse_bad_parameters
+from mlops.services.validation import apply, check
+from mlops.types import MATCHER_NAME, LanguageModelKind
+
+EDITABLE = (
+    "api_base",
+    "parameters",
+    "timeout_s",
+    "deadline_s",
+    "max_retries",
+    "concurrency_limit",
+    "supports_tools",
+    "supports_json_schema",
+    "is_enabled",
+)
+NAME = re.compile(r"[a-z][a-z0-9_-]*/[^\s/][^\s]*")
+MAX_SECRET = 10_000
+MAX_FALLBACKS = 10
+MAX_PRICE = 10**15
+"""Micro-dollars per million tokens: a thousand dollars per token."""
+
+
+def create_language_model(
+    *, actor: User, name: str, kind: LanguageModelKind = LanguageModelKind.CHAT, **fields: Any
+) -> LanguageModel:
+    """A model that may be called, without a secret yet (`EDITABLE` fields).
+
+    Raises `Forbidden`, `Invalid` or `Conflict` (`language_model_name_taken`).
+    """
+    language_model_policy.check(actor, "create")
+    model = LanguageModel(kind=LanguageModelKind(kind).value)
+    _apply(model, {"name": name, **fields}, allowed=(*EDITABLE, "name"))
+    if LanguageModel.objects.filter(name=name).exists():
+        raise _name_taken()
+    try:
+        with transaction.atomic():
+            save_with_history(model, actor=actor, reason="create")
+            _forget_on_commit()
+    except IntegrityError:
+        raise _name_taken() from None
+    return model
+
+
+def update_language_model(*, actor: User, model: LanguageModel, fields: Mapping[str, Any]) -> LanguageModel:
+    """Change `EDITABLE` fields. Raises `Forbidden`, `Invalid`, or `Conflict` (`language_model_is_default`)."""
+    language_model_policy.check(actor, "change", model)
+    with transaction.atomic():
+        model = locked(model)
+        _apply(model, fields, allowed=EDITABLE)
+        if model.is_default and not model.is_enabled:
+            raise Conflict("language_model_is_default", _("The default cannot be disabled."), field="is_enabled")
+        save_with_history(model, actor=actor, reason="change", update_fields=fields.keys())
+        _forget_on_commit()
+    return model
+
+
+def disable_language_model(*, actor: User, model: LanguageModel) -> LanguageModel:
+    """No new calls go to `model`. Raises as `update_language_model`."""
+    return update_language_model(actor=actor, model=model, fields={"is_enabled": False})
+
+
+def set_secret(*, actor: User, model: LanguageModel, value: str = "", variable: str = "") -> LanguageModel:
+    """Keep `value` encrypted, or take the secret from the environment `variable`; neither: no secret.
+
+    Raises `Forbidden`, or `Invalid` (`secret_ambiguous`, `secret_variable_forbidden`, `secret_invalid`).
+    """
+    language_model_policy.check(actor, "set_secret", model)
+    _refuse_bad_secret(value, variable)
+    with transaction.atomic():
+        model = locked(model)
+        model.secret = secrets.encrypt(value) if value else ""
+        model.secret_variable = variable
+        save_with_history(model, actor=actor, reason="set_secret", update_fields=["secret", "secret_variable"])
+        _forget_on_commit()
+    return model
+
+
+def rotate_secrets(*, actor: User) -> int:
+    """Encrypt every kept secret anew with the first key; how many. Raises `Invalid` (`secret_unreadable`)."""
+    language_model_policy.check(actor, "set_secret")
+    with transaction.atomic():
+        kept = list(LanguageModel.objects.select_for_update().exclude(secret=""))
+        for model in kept:
+            # No history row: nothing about the model has changed, and the history holds no secrets.
+            LanguageModel.objects.filter(pk=model.pk).update(secret=secrets.rotate(model.secret))
+    return len(kept)
+
+
+def set_fallbacks(*, actor: User, model: LanguageModel, fallbacks: Sequence[LanguageModel]) -> LanguageModel:
+    """What is called when `model` fails, in this order; replaces what was set before.
+
+    Raises `Forbidden`, or `Invalid` (`fallback_twice`, `fallback_is_itself`, `fallback_of_other_kind`,
+    `fallback_is_matcher`, `fallback_cycle`, `too_many_fallbacks`).
+    """
+    language_model_policy.check(actor, "change", model)
+    with transaction.atomic():
+        # All of them: two concurrent changes could otherwise close a cycle that neither of them sees.
+        list(LanguageModel.objects.select_for_update().order_by("pk").values_list("pk"))
+        model = locked(model)
+        _refuse_bad_fallbacks(model, fallbacks)
+        Fallback.objects.filter(of=model).delete()
+        Fallback.objects.bulk_create(
+            Fallback(of=model, model=stand_in, position=position) for position, stand_in in enumerate(fallbacks)
+        )
+        save_with_history(model, actor=actor, reason="set_fallbacks", update_fields=[])
+        _forget_on_commit()
+    return model
+
+
+def set_default(*, actor: User, model: LanguageModel) -> LanguageModel:
+    """Make `model` the default of its kind. Raises `Forbidden`, or `Conflict` (`language_model_disabled`)."""
+    language_model_policy.check(actor, "set_default", model)
+    with transaction.atomic():
+        model = locked(model)
+        if not model.is_enabled:
+            raise Conflict("language_model_disabled", _("A disabled model cannot be the default."))
+        for former in LanguageModel.objects.select_for_update().filter(kind=model.kind, is_default=True):
+            if former.pk != model.pk:
+                former.is_default = False
+                save_with_history(former, actor=actor, reason="set_default", update_fields=["is_default"])
+        if not model.is_default:
+            model.is_default = True
+            save_with_history(model, actor=actor, reason="set_default", update_fields=["is_default"])
+        _forget_on_commit()
+    return model
+
+
+def delete_language_model(*, actor: User, model: LanguageModel) -> None:
+    """Remove a model that nothing uses, and its prices with it.
+
+    Raises `Forbidden`, or `Conflict` (`language_model_is_default`, `language_model_in_use`).
+    """
+    language_model_policy.check(actor, "delete", model)
+    try:
+        with transaction.atomic():
+            model = locked(model)
+            if model.is_default:
+                raise Conflict("language_model_is_default", _("The default cannot be deleted."))
+            ModelPrice.objects.filter(model=model).delete()
+            model.delete()
+            _forget_on_commit()
+    except ProtectedError:
+        raise Conflict("language_model_in_use", _("Other records use this language model.")) from None
+
+
+def add_price(
+    *,
+    actor: User,
+    model: LanguageModel,
+    valid_from: datetime,
+    input_price: int,
+    cached_input_price: int,
+    output_price: int,
+) -> ModelPrice:
+    """What `model` costs from `valid_from` on, in micro-dollars per million tokens.
+
+    Raises `Forbidden`, `Invalid` (`price_invalid`) or `Conflict` (`model_price_exists`).
+    """
+    language_model_policy.check(actor, "add_price", model)
+    price = ModelPrice(
+        model=model,
+        valid_from=valid_from,
+        input_price=_price(input_price, "input_price"),
+        cached_input_price=_price(cached_input_price, "cached_input_price"),
+        output_price=_price(output_price, "output_price"),
+    )
+    check(price)
+    try:
+        with transaction.atomic():
+            save_with_history(price, actor=actor, reason="add_price")
+            _forget_on_commit()
+    except IntegrityError:
+        raise Conflict("model_price_exists", _("There is a price of that moment."), field="valid_from") from None
+    return price
+
+
+def _apply(model: LanguageModel, fields: Mapping[str, Any], *, allowed: Sequence[str]) -> None:
+    apply(model, fields, allowed=allowed)
+    if not NAME.fullmatch(model.name):
+        raise Invalid("language_model_name_invalid", _("Write it as provider/model."), field="name")
+    _refuse_bad_address(model.api_base)
+    refuse_bad_parameters(model.parameters)
+
+
+def _refuse_bad_address(address: str) -> None:
+    if not address:
+        return
+    try:
+        parts = urlsplit(address)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or parts.query or parts.fragment or re.search(r"\s", address):
+        raise Invalid("api_base_invalid", _("Expected an address such as https://host/v1."), field="api_base")
+    if "@" in parts.netloc:
+        raise Invalid("api_base_has_credentials", _("Credentials belong into the secret."), field="api_base")
+
+
+def _refuse_bad_secret(value: str, variable: str) -> None:
+    refuse_unstorable({"value": value, "variable": variable})
+    if value and variable:
+        raise Invalid("secret_ambiguous", _("Give a value or a variable, not both."), field="variable")
+    if variable and not secrets.VARIABLE_NAME.fullmatch(variable):
+        message = _("Only variables named SIGNET_LM_... or ..._API_KEY may be read.")
+        raise Invalid("secret_variable_forbidden", message, field="variable")
+    # A key ends up in a header; a line break in it would be an injection.
+    if len(value) > MAX_SECRET or not value.isprintable() or not value.isascii():
+        raise Invalid("secret_invalid", _("A secret is one line of ASCII characters."), field="value")
+
+
+def _refuse_bad_fallbacks(model: LanguageModel, fallbacks: Sequence[LanguageModel]) -> None:
+    if len(fallbacks) > MAX_FALLBACKS:
+        raise Invalid("too_many_fallbacks", _("A model has at most ten fallbacks."), field="fallbacks")
+    if len({stand_in.pk for stand_in in fallbacks}) != len(fallbacks):
+        raise Invalid("fallback_twice", _("A fallback is named twice."), field="fallbacks")
+    for index, stand_in in enumerate(fallbacks):
+        _refuse_bad_fallback(model, stand_in, f"fallbacks.{index}")
+
+
+def _refuse_bad_fallback(model: LanguageModel, stand_in: LanguageModel, field: str) -> None:
+    if stand_in.pk == model.pk:
+        raise Invalid("fallback_is_itself", _("A model cannot stand in for itself."), field=field)
+    if stand_in.kind != model.kind:
+        raise Invalid("fallback_of_other_kind", _("A fallback is of the same kind."), field=field)
+    if stand_in.name == MATCHER_NAME:
+        message = _("The example matcher is not a language model and stands in for none.")
+        raise Invalid("fallback_is_matcher", message, field=field)
+    if model.pk in {row.pk for row in fallback_chain(stand_in)}:
+        raise Invalid("fallback_cycle", _("The fallbacks would go round in a circle."), field=field)
+
+
+def _price(amount: int, field: str) -> int:
+    if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount <= MAX_PRICE:
+        raise Invalid("price_invalid", _("A price is a whole number of micro-dollars, at least 0."), field=field)
+    return amount
+
+
+def _name_taken() -> Conflict:
+    return Conflict("language_model_name_taken", _("There is a language model of this name."), field="name")
+
+
+def _forget_on_commit() -> None:
+    """Now, for this transaction's own eyes, and once more when the change is there for all."""
+    forget_language_models()
+    transaction.on_commit(forget_language_models)
