@@ -119,7 +119,7 @@ def ours(around: Surroundings, suffix: str = "") -> Iterator[System]:
     """This product as in production: one web process, one inference worker, PostgreSQL and Redis."""
     port, name = free_port(), f"ours{suffix}"
     folder = around.folder / name
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     with database(around.postgres, around.database_name(name)) as url:
         env = {
             "DATABASE_URL": url,
