@@ -1,0 +1,1 @@
+"""Running programs: one run, its result, sample tools. No Django, no rows."""

@@ -1,0 +1,44 @@
+"""Tools of the sample workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from programs.runtime.tools import Search, ToolRefusal, tool
+
+EXPRESS_DAYS = 2
+NORMAL_DAYS = 5
+_SATURDAY = 5
+
+
+@tool(
+    description="Searches the knowledge base of the support desk. Gives the passages that fit the query best.",
+    repeatable=True,
+    needs_corpus=True,
+)
+def search_knowledge_base(search: Search) -> Callable[[str], str]:
+    """Searches the corpus of the module that uses the tool."""
+
+    def search_knowledge_base(query: str) -> str:
+        passages = search(query)
+        return "\n\n".join(passages) or "Nothing was found."
+
+    return search_knowledge_base
+
+
+@tool(
+    description="Says on which day an order arrives. order_day is the day of the order as YYYY-MM-DD.",
+    repeatable=True,
+)
+def delivery_date(order_day: str, express: bool = False) -> str:
+    """The day of delivery as YYYY-MM-DD: 2 business days after an express order, 5 after any other."""
+    try:
+        day = date.fromisoformat(order_day)
+    except ValueError as error:
+        raise ToolRefusal("order_day is a day in the form YYYY-MM-DD.") from error
+    remaining = EXPRESS_DAYS if express else NORMAL_DAYS
+    while remaining:
+        day += timedelta(days=1)
+        remaining -= day.weekday() < _SATURDAY
+    return day.isoformat()

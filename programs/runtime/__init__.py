@@ -1,0 +1,1 @@
+"""What DSPy does with a program: signatures, graph, built modules. No Django, no rows."""
