@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeAlias
 
 from dspy.lm15 import (
@@ -38,8 +39,8 @@ DISCLAIMER = "Example matcher: not a language model; it copies and compares text
 
 CACHE_BYTES = 32 * 1024 * 1024
 # Below these sizes the work takes a few ms at most and is done on the event loop itself.
-INLINE_LESSON_CHARACTERS = 6_000
-INLINE_QUESTION_CHARACTERS = 12_000
+INLINE_LESSON_CHARACTERS = 4_000
+INLINE_QUESTION_CHARACTERS = 4_000
 
 _PIECE = re.compile(r"\s*\S+\s*")
 
@@ -118,18 +119,24 @@ class ExampleMatcher:
 
 
 class AsyncExampleMatcher:
-    """The matcher for an event loop: small work is done at once, the rest in a thread."""
+    """The matcher for an event loop: small work is done at once, the rest in one thread of its own.
+
+    One, because the work holds Python's lock most of the time: more threads would be no faster and keep the event loop
+    waiting for its turn. Its own, because the loop's default threads carry DSPy's hops.
+    """
 
     def __init__(self, matcher: ExampleMatcher | None = None) -> None:
         """`matcher`: the one to share what was learned with."""
         self._matcher = matcher or ExampleMatcher()
+        self._thread = _one_thread()
 
     async def complete(self, request: Request) -> Response:
         """As `ExampleMatcher.complete`."""
         prompt = read_prompt(request)
         if self._matcher.is_quick(prompt):
             return self._matcher.answer(request, prompt)
-        return await asyncio.to_thread(self._matcher.answer, request, prompt)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._matcher.answer, request, prompt)
 
     async def stream(self, request: Request) -> AsyncIterator[StreamEvent]:
         """As `ExampleMatcher.stream`."""
@@ -137,7 +144,9 @@ class AsyncExampleMatcher:
             yield event
 
     async def aclose(self) -> None:
-        """Lets go of everything learned."""
+        """Lets go of everything learned; work in flight ends by itself."""
+        self._thread.shutdown(wait=False)
+        self._thread = _one_thread()
         self._matcher.close()
 
     def dump_state(self) -> dict[str, Any]:
@@ -151,6 +160,10 @@ class AsyncExampleMatcher:
 
     def __deepcopy__(self, memo: dict[int, object]) -> AsyncExampleMatcher:
         return self
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="example-matcher")
 
 
 def _events(response: Response) -> Iterator[StreamEvent]:

@@ -13,7 +13,7 @@ from mlops.runtime.matcher.prompt import Task
 _MAX_DESCRIPTION = 1500
 _LINE_OR_SENTENCE = re.compile(r"\n|(?<=[.;])\s")
 _DEFINES = re.compile(r"[\s`'\"*)]*[:,=(-]")
-_LABEL_LINE = re.compile(r"^[-*•]?\s*[`'\"*]*(\w[\w/ -]{0,40}?)[`'\"*]*\s*:\s+\S", re.M)
+_LABEL_LINE = re.compile(r"^[-*•]?[ \t]*[`'\"*]*(\w[\w/ -]{0,40}?)[`'\"*]*\s*:\s+\S", re.M)
 _ONE_OF = re.compile(r"\bone of:?\s+([^.\n]+)", re.I)
 _MAX_LABEL_WORDS = 3
 _MOST_NAMED_TOGETHER = 2
@@ -64,6 +64,6 @@ def listed_labels(value: str) -> list[str]:
     """The labels in a demo's list, as the adapters write lists; [] for anything else."""
     try:
         found = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []

@@ -27,7 +27,7 @@ from mlops.runtime.matcher.strategies import (
 )
 
 _NUMBERS_DO_NOT_FOLLOW = "the numbers of the demos do not follow from their wording, and it does no arithmetic."
-_DECIMAL = re.compile(r"-?\d+(\.\d+)?")
+_DECIMAL = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
 _COPIED_SHARE = 0.8
 _REUSED_SHARE = 0.5
 _SHORT_WORDS = 6

@@ -24,7 +24,7 @@ _NOT_SUPPLIED = "Not supplied for this "
 _FIELD_LINE = re.compile(r"^\d+\. `(\w+)` \((.*?)\): ?((?:(?!^\d+\. `).)*)", re.M | re.S)
 _HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\]", re.M)
 _NOTE = re.compile(r"^\{(\w+)\}\s+# note: the value you produce must (.*)$", re.M)
-_REMINDER = re.compile(r"\n+Respond with (?:the corresponding output fields|a JSON object in the following order)")
+_REMINDER = re.compile(r"\nRespond with (?:the corresponding output fields|a JSON object in the following order)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +120,9 @@ def readable(value: str) -> str:
     if not value.startswith(("[", "{")):
         return value
     try:
-        found = json.loads(value)
-    except ValueError:
+        return "\n\n".join(_strings(json.loads(value))) or value
+    except (ValueError, RecursionError):
         return value
-    return "\n\n".join(_strings(found)) or value
 
 
 def _strings(value: object) -> list[str]:
@@ -154,7 +153,7 @@ def _sections(text: str, names: Iterable[str]) -> dict[str, str]:
 def _json_object(text: str) -> dict[str, str]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {name: _as_text(value) for name, value in found.items()} if isinstance(found, dict) else {}
 

@@ -10,8 +10,9 @@ import math
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from mlops.runtime.matcher.features import STOP_WORDS, Floats, words
 
 MAX_CONTEXT_CHARACTERS = 400_000
 MAX_SENTENCE_TOKENS = 120
+MAX_SENTENCE_CHARACTERS = 1_500
 MAX_SPAN_TOKENS = 8
 SENTENCES_LOOKED_AT = 3
 
@@ -126,7 +128,18 @@ def _sentences(context: str) -> list[str]:
     starts = [0, *(end for _, end in ends)]
     stops = [*(start for start, _ in ends), len(context)]
     pieces = (context[start:stop].strip() for start, stop in zip(starts, stops, strict=True))
-    return [piece for piece in pieces if piece]
+    return [part for piece in pieces if piece for part in _bounded(piece)]
+
+
+def _bounded(sentence: str) -> Iterator[str]:
+    """A text without full stops in parts that can be copied as a sentence, cut between words where there are any."""
+    start = 0
+    while len(sentence) - start > MAX_SENTENCE_CHARACTERS:
+        blank = sentence.rfind(" ", start + 1, start + MAX_SENTENCE_CHARACTERS)
+        stop = blank if blank > 0 else start + MAX_SENTENCE_CHARACTERS
+        yield sentence[start:stop].strip()
+        start = stop
+    yield sentence[start:].strip()
 
 
 def _stems(question: str) -> frozenset[str]:
@@ -160,7 +173,7 @@ def _question_word(question: str) -> int:
 
 
 def _spans_of(sentence: str, stems: frozenset[str]) -> tuple[list[str], Floats, Floats]:
-    matches = list(_TOKEN.finditer(sentence))[:MAX_SENTENCE_TOKENS]
+    matches = list(islice(_TOKEN.finditer(sentence), MAX_SENTENCE_TOKENS))
     if not matches:
         return [], np.zeros((0, _PLACE), np.float32), np.zeros((0, _SHAPE), np.float32)
     tokens = [match.group() for match in matches]

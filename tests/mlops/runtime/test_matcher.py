@@ -35,6 +35,9 @@ CONTEXT = (
 )
 
 
+REPEATED = ("[" * 100_000, "." * 200_000, "\n" * 30_000, "1 " * 50_000, "[[ ## text ## ]]\n" * 5_000)
+
+
 class Route(dspy.Signature):  # type: ignore[misc]
     """Route the message."""
 
@@ -201,6 +204,13 @@ class TestCopying:
             found = predictor(Ask)(context=["Nothing here.", CONTEXT], question="Who was the engineer that built it?")
         assert found.answer == "It was built in 1874 by the engineer Ada Stone."
 
+    def test_context_without_full_stops_is_not_copied_whole(self, adapter: Any) -> None:
+        context = "rain and wind " * 5_000 + "the engineer Ada Stone " + "sun and snow " * 5_000
+        with matching(adapter):
+            found = predictor(Ask)(context=[context], question="Who was the engineer?")
+        assert "Ada Stone" in found.answer
+        assert len(found.answer) <= 1_500
+
     def test_span_when_demos_answer_with_spans(self, adapter: Any) -> None:
         mill = "The old mill stands on a hill. It was built in 1791 by the miller John Reed. It grinds oats."
         ship = "The ship Falcon left the port. It was built in 1902 by the shipwright Ann Cole. It sank."
@@ -327,10 +337,21 @@ class TestHostileText:
             found = predictor(Ask)(context=[context], question="Of what was the bridge built?")
         assert "stone" in found.answer
 
-    @pytest.mark.parametrize("text", ["", " ", "\x00", "?!?!", "🙂", "a" * 300_000, "{", "[1, 2", "卡在哪里"])
+    @pytest.mark.parametrize(
+        "text", ["", " ", "\x00", "?!?!", "🙂", "a" * 300_000, "{", "[1, 2", "卡在哪里", *REPEATED]
+    )
     def test_any_text_gets_an_answer(self, adapter: Any, text: str) -> None:
         with matching(adapter):
             assert predictor(Route, MESSAGES)(text=text).area in ("billing", "card_delivery", "login")
+
+    @pytest.mark.parametrize("text", REPEATED)
+    def test_any_context_is_read_or_refused(self, adapter: Any, text: str) -> None:
+        with matching(adapter), pytest.raises(dspy.LMInvalidRequestError, match="`answer`"):
+            predictor(Ask)(context=[text], question="Who built the bridge?")
+
+    def test_numbers_beyond_reason_are_no_numbers(self, adapter: Any) -> None:
+        demos = [{"text": "much", "total": 10**400}, {"text": "more", "total": 10**401}]
+        assert "`total`" in refusal(predictor(output("total", int), demos), adapter, text="much")
 
     def test_scripts_without_blanks_are_compared(self, adapter: Any) -> None:
         demos = [{"text": "我的卡在哪里", "area": "card_delivery"}, {"text": "我忘记了密码", "area": "login"}]
@@ -437,6 +458,33 @@ class TestEngine:
         from_request = matcher.complete(request)
         assert asyncio.run(AsyncExampleMatcher(matcher).complete(request)) == from_request
         assert 0 < matcher.nbytes < 1_000_000
+
+    def test_many_at_once_on_one_loop(self) -> None:
+        requests = [
+            request_of(Route, {"text": "my password"}, MESSAGES * 12 + ({"text": f"sign in {n}", "area": "login"},))
+            for n in range(5)
+        ]
+
+        async def ask() -> list[Any]:
+            matcher = AsyncExampleMatcher()
+            found = await asyncio.gather(*(matcher.complete(request) for request in requests * 2))
+            await matcher.aclose()
+            return found
+
+        expected = [ExampleMatcher().complete(request) for request in requests]
+        assert asyncio.run(ask()) == expected * 2
+
+    def test_answers_again_after_aclose(self) -> None:
+        request = request_of(Route, {"text": "my password " * 20_000}, MESSAGES)
+
+        async def ask() -> tuple[Any, Any]:
+            matcher = AsyncExampleMatcher()
+            before = await matcher.complete(request)
+            await matcher.aclose()
+            return before, await matcher.complete(request)
+
+        before, after = asyncio.run(ask())
+        assert before == after
 
     def test_concurrent_calls_agree(self) -> None:
         requests = [request_of(Route, {"text": demo["text"]}, MESSAGES) for demo in MESSAGES]
