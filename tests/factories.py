@@ -13,6 +13,16 @@ from mlops.services.credits import grant_credits
 from mlops.services.history import operator
 from mlops.services.tokens import create_token
 from mlops.types import MICRO_PER_CREDIT, Role
+from programs.models import Program, Signature
+from programs.services import (
+    ModuleInput,
+    archive_program,
+    create_program,
+    create_signature,
+    deploy_program,
+    submit_program,
+)
+from programs.types import ProgramStatus
 
 _numbers = itertools.count(1)
 
@@ -62,3 +72,37 @@ def make_price(model: LanguageModel, **fields: Any) -> ModelPrice:
             **fields,
         },
     )
+
+
+def make_signature(shorthand: str = "message: str -> intent: str", **fields: Any) -> Signature:
+    return create_signature(
+        actor=operator(), **{"name": f"signature{next(_numbers)}", "shorthand": shorthand, **fields}
+    )
+
+
+def make_default_language_model() -> LanguageModel:
+    """The default chat model, made on first use."""
+    found: LanguageModel | None = LanguageModel.objects.filter(is_default=True, kind="chat").first()
+    return found or make_language_model(is_default=True)
+
+
+def make_program(
+    *, status: str = ProgramStatus.DRAFT.value, shorthand: str = "message: str -> intent: str", **fields: Any
+) -> Program:
+    """A program with one `predict` module named `classify` unless `modules` says otherwise, brought to `status`."""
+    if "modules" not in fields:
+        fields["modules"] = [ModuleInput(key="classify", signature=make_signature(shorthand))]
+    program = create_program(actor=operator(), **{"name": f"program{next(_numbers)}", **fields})
+    return bring_to(program, status)
+
+
+def bring_to(program: Program, status: str) -> Program:
+    """Walk the life cycle as far as `status`."""
+    make_default_language_model()
+    if status != ProgramStatus.DRAFT:
+        program = submit_program(actor=operator(), program=program)
+    if status in (ProgramStatus.PRODUCTION, ProgramStatus.ARCHIVED):
+        program = deploy_program(actor=operator(), program=program)
+    if status == ProgramStatus.ARCHIVED:
+        program = archive_program(actor=operator(), program=program)
+    return program

@@ -80,9 +80,7 @@ class Program(Record):
             models.CheckConstraint(
                 condition=models.Q(status__in=[status.value for status in ProgramStatus]), name="program_status_known"
             ),
-            models.CheckConstraint(
-                condition=models.Q(traffic_percentage__lte=100), name="program_traffic_at_most_100"
-            ),
+            models.CheckConstraint(condition=models.Q(traffic_percentage__lte=100), name="program_traffic_at_most_100"),
         ]
         indexes = [
             # references by label: name@production, name@testing
@@ -92,7 +90,7 @@ class Program(Record):
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
-    @transition(field=status, source=ProgramStatus.DRAFT.value, target=ProgramStatus.TESTING.value)
+    @transition(field=status, source=ProgramStatus.DRAFT.value, target=ProgramStatus.TESTING.value)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def submit(self) -> None:
         """The content is frozen from here on."""
 

@@ -20,7 +20,9 @@ class PromptVersion(Record):
     Of a module's versions those with `traffic_percentage` above 0 are used, in that proportion; they sum to 100.
     """
 
-    module = models.ForeignKey(Module, on_delete=models.CASCADE, related_name="prompt_versions", verbose_name=_("module"))
+    module = models.ForeignKey(
+        Module, on_delete=models.CASCADE, related_name="prompt_versions", verbose_name=_("module")
+    )
     version = models.CharField(_("version"), max_length=40)
     prompt_template = models.TextField(_("instructions"), blank=True)
     demos = models.JSONField(_("demos"), default=list, blank=True)
@@ -56,7 +58,9 @@ class PromptSet(models.Model):
     """One prompt version per predicting module of a program: what an execution really used."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    program = models.ForeignKey(Program, on_delete=models.CASCADE, related_name="prompt_sets", verbose_name=_("program"))
+    program = models.ForeignKey(
+        Program, on_delete=models.CASCADE, related_name="prompt_sets", verbose_name=_("program")
+    )
     digest = models.CharField(_("digest"), max_length=64, help_text=_("SHA-256 of the sorted ids of its versions."))
     versions = models.ManyToManyField(PromptVersion, related_name="prompt_sets", verbose_name=_("prompt versions"))
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

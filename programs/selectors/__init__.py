@@ -1,0 +1,17 @@
+"""Reads of programs that cross models."""
+
+from programs.selectors.references import access_program, access_signature, find_signature, resolve_reference
+from programs.selectors.specs import language_models_of, program_spec
+from programs.selectors.tools import sub_programs_of
+from programs.selectors.traffic import weighs_prompt_versions
+
+__all__ = [
+    "access_program",
+    "access_signature",
+    "find_signature",
+    "language_models_of",
+    "program_spec",
+    "resolve_reference",
+    "sub_programs_of",
+    "weighs_prompt_versions",
+]

@@ -1,0 +1,185 @@
+"""submit, deploy, archive, roll back: each works, is refused, meets the wrong state and is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mlops.errors import Conflict, DomainError, Invalid, NotFound
+from mlops.models import User
+from programs.models import Deployment, Program, Signature
+from programs.services import (
+    ModuleInput,
+    archive_program,
+    deploy_program,
+    new_version,
+    roll_back_program,
+    submit_program,
+)
+from programs.types import ProgramStatus
+from tests.factories import bring_to, make_default_language_model, make_program
+
+DRAFT, TESTING, PRODUCTION, ARCHIVED = (status.value for status in ProgramStatus)
+Verb = Callable[..., Program]
+
+
+def status_of(program: Program) -> str:
+    return str(Program.objects.values_list("status", flat=True).get(pk=program.pk))
+
+
+def next_of(program: Program, status: str = TESTING) -> Program:
+    return bring_to(new_version(actor=User(role="admin"), program=program), status)
+
+
+def test_submitting_moves_a_draft_to_testing_and_freezes_its_signatures(erin: User) -> None:
+    make_default_language_model()
+    program = make_program()
+
+    submit_program(actor=erin, program=program)
+
+    assert status_of(program) == TESTING
+    assert Signature.objects.get(modules__program=program).frozen_at is not None
+    record = program.history.latest()
+    assert (record.history_change_reason, record.history_user) == ("submit", erin)
+
+
+def test_submitting_reports_every_problem_and_changes_nothing(erin: User) -> None:
+    program = make_program(modules=[])
+
+    with pytest.raises(Invalid) as refusal:
+        submit_program(actor=erin, program=program)
+
+    assert refusal.value.code == "program_invalid"
+    assert [problem.field for problem in refusal.value.problems] == ["modules"]
+    assert status_of(program) == DRAFT
+
+
+def test_deploying_archives_the_former_version_and_leaves_a_row(erin: User) -> None:
+    first = make_program(status=PRODUCTION)
+    second = next_of(first)
+
+    deploy_program(actor=erin, program=second, reason="better recall")
+
+    assert (status_of(first), status_of(second)) == (ARCHIVED, PRODUCTION)
+    row = Deployment.objects.latest("id")
+    assert (row.program, row.replaced, row.user, row.reason) == (second, first, erin, "better recall")
+    assert Program.objects.get(pk=second.pk).traffic_percentage == 100
+    assert Program.objects.get(pk=first.pk).traffic_percentage == 0
+
+
+def test_rolling_back_deploys_what_the_last_deployment_replaced(erin: User) -> None:
+    first = make_program(status=PRODUCTION)
+    second = next_of(first, PRODUCTION)
+
+    back = roll_back_program(actor=erin, program=second, reason="worse in the evening")
+
+    assert back == first
+    assert (status_of(first), status_of(second)) == (PRODUCTION, ARCHIVED)
+    assert Deployment.objects.filter(program=first).latest("id").replaced == second
+    assert back.history.latest().history_change_reason == "roll_back"
+
+
+def test_rolling_back_goes_to_the_version_that_is_named(erin: User) -> None:
+    first = make_program(status=PRODUCTION)
+    third = next_of(next_of(first, PRODUCTION), PRODUCTION)
+
+    roll_back_program(actor=erin, program=third, to=first)
+
+    assert (status_of(first), status_of(third)) == (PRODUCTION, ARCHIVED)
+
+
+def test_rolling_back_needs_an_archived_version_of_the_same_name(erin: User) -> None:
+    program = make_program(status=PRODUCTION)
+    stranger = make_program(status=ARCHIVED)
+    draft = new_version(actor=erin, program=program)
+
+    for to in (None, stranger, draft):
+        with pytest.raises(Conflict, match="version") as refusal:
+            roll_back_program(actor=erin, program=program, to=to)
+        assert refusal.value.code == "program_not_rollbackable"
+    assert status_of(program) == PRODUCTION
+
+
+def test_archiving_takes_a_version_out_of_use(erin: User) -> None:
+    program = make_program(status=PRODUCTION)
+
+    archive_program(actor=erin, program=program)
+
+    assert status_of(program) == ARCHIVED
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "code"),
+    [
+        (submit_program, TESTING, "program_not_submittable"),
+        (submit_program, PRODUCTION, "program_not_submittable"),
+        (submit_program, ARCHIVED, "program_not_submittable"),
+        (deploy_program, DRAFT, "program_not_deployable"),
+        (deploy_program, PRODUCTION, "program_not_deployable"),
+        (archive_program, ARCHIVED, "program_not_archivable"),
+    ],
+)
+def test_wrong_state_is_refused_and_nothing_changes(erin: User, verb: Verb, status: str, code: str) -> None:
+    program = make_program(status=status)
+    before = (status_of(program), Deployment.objects.count(), program.history.count())
+
+    with pytest.raises(Conflict) as refusal:
+        verb(actor=erin, program=program)
+
+    assert refusal.value.code == code
+    assert (status_of(program), Deployment.objects.count(), program.history.count()) == before
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"),
+    [
+        (submit_program, DRAFT),
+        (deploy_program, TESTING),
+        (archive_program, TESTING),
+        (archive_program, PRODUCTION),
+        (roll_back_program, PRODUCTION),
+    ],
+)
+def test_an_ml_user_may_not_and_nothing_changes(charlie: User, verb: Verb, status: str) -> None:
+    program = make_program(status=status)
+    before = (status_of(program), Deployment.objects.count(), program.history.count())
+
+    with pytest.raises(DomainError) as refusal:
+        verb(actor=charlie, program=program)
+
+    # What is not in production does not exist for them.
+    assert refusal.value.code.endswith("_forbidden" if status == PRODUCTION else "_not_found")
+    assert (status_of(program), Deployment.objects.count(), program.history.count()) == before
+
+
+def test_an_engineer_outside_the_group_does_not_know_of_the_program(erin: User, group: Any) -> None:
+    program = make_program(status=TESTING, group=group)
+
+    with pytest.raises(NotFound):
+        deploy_program(actor=erin, program=program)
+
+    erin.groups.add(group)
+    assert deploy_program(actor=erin, program=program).status == PRODUCTION
+
+
+def test_what_has_broken_since_it_was_submitted_cannot_be_deployed(erin: User) -> None:
+    model = make_default_language_model()
+    program = make_program(status=TESTING)
+    type(model).objects.update(is_enabled=False)
+
+    with pytest.raises(Invalid) as refusal:
+        deploy_program(actor=erin, program=program)
+
+    assert [problem.code for problem in refusal.value.problems] == ["no_default_language_model"]
+    assert status_of(program) == TESTING
+
+
+def test_an_archived_draft_is_validated_and_frozen_before_it_is_deployed(erin: User) -> None:
+    broken = archive_program(
+        actor=erin, program=make_program(modules=[ModuleInput(key="one", kind="custom", config={"module": "gone"})])
+    )
+
+    with pytest.raises(Invalid):
+        deploy_program(actor=erin, program=broken)
