@@ -6,3 +6,10 @@ class ExecutionsConfig(AppConfig):
     name = "executions"
     verbose_name = _("Executions")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from celery import current_app
+
+        from executions.tasks import ClaimExecutions
+
+        current_app.steps["worker"].add(ClaimExecutions)

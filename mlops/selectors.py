@@ -69,6 +69,18 @@ def default_language_model(kind: LanguageModelKind = LanguageModelKind.CHAT) -> 
     return found
 
 
+def enabled_language_model(reference: UUID | str) -> LanguageModel:
+    """The enabled language model of that id or name. Raises `NotFound` (`language_model_not_found`)."""
+    try:
+        wanted = models.Q(pk=reference if isinstance(reference, UUID) else UUID(reference))
+    except ValueError:
+        wanted = models.Q(name=reference)
+    found: LanguageModel | None = LanguageModel.objects.enabled().filter(wanted).first()
+    if found is None:
+        raise not_found(LanguageModel)
+    return found
+
+
 def language_model_spec(model: LanguageModel, at: datetime | None = None) -> LanguageModelSpec:
     """What the runtime needs to call `model`: secret, price in force `at` (now) and enabled fallbacks resolved.
 

@@ -1,0 +1,52 @@
+"""The ASGI application: POST execute takes the lean route, static files their own, all else goes to Django.
+
+The lifespan makes the server's event loop the one on which this process runs executions.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.core.asgi import get_asgi_application  # noqa: E402
+
+django = get_asgi_application()
+
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
+
+from executions.api.lean import execute, is_lean  # noqa: E402
+from executions.services import process  # noqa: E402
+from mlops.api.bodies import limit_body  # noqa: E402
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+pages = limit_body(ASGIStaticFilesHandler(django))
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+    elif is_lean(scope):
+        await execute(scope, receive, send)
+    else:
+        await pages(scope, receive, send)
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    await receive()
+    await process.start_here()
+    # DSPy's heap is large and lasts: full collections would stop all requests for tens of milliseconds.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await process.stop_here()
+    await send({"type": "lifespan.shutdown.complete"})
+

@@ -1,0 +1,47 @@
+"""Filters of the lists of executions and feedback."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import django_filters
+from django.db.models import QuerySet
+
+from executions.models import Execution, Feedback
+from executions.models.executions import STATE_CHOICES
+from executions.types import Mode, Source
+
+
+class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
+    """`program` is a program's id or name; `after` and `before` bound the time of creation."""
+
+    program = django_filters.CharFilter(method="of_program")
+    state = django_filters.MultipleChoiceFilter(choices=STATE_CHOICES)
+    mode = django_filters.ChoiceFilter(choices=[(mode.value, mode.value) for mode in Mode])
+    source = django_filters.ChoiceFilter(choices=[(source.value, source.value) for source in Source])
+    user = django_filters.UUIDFilter(field_name="user_id")
+    prompt_set = django_filters.UUIDFilter(field_name="prompt_set_id")
+    replay_of = django_filters.UUIDFilter(field_name="replay_of_id")
+    error_code = django_filters.CharFilter()
+    after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = Execution
+        fields: list[str] = []
+
+    def of_program(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        try:
+            return rows.filter(program_id=UUID(value))
+        except ValueError:
+            return rows.filter(program__name=value)
+
+
+class FeedbackFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
+    execution = django_filters.UUIDFilter(field_name="execution_id")
+    name = django_filters.CharFilter()
+
+    class Meta:
+        model = Feedback
+        fields: list[str] = []

@@ -1,0 +1,88 @@
+"""The lean route of POST execute: no middleware, no view, no request object between the socket and the service.
+
+Only requests with a bearer token take it; those of a session need Django's middleware and go to the view, which asks
+the same service. The contract tests run against both.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from django.conf import settings
+
+from executions.api.execute import Reply, actor_of_token, refusal, reply_to
+from mlops.api.authentication import bearer_of
+from mlops.api.bodies import body_too_large
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PATH = re.compile(r"^/api/v1/programs/([^/]{1,200})/execute/$")
+
+logger = logging.getLogger(__name__)
+
+
+class Disconnected(Exception):
+    """The client left before its request was complete."""
+
+
+def is_lean(scope: Scope) -> bool:
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "POST"
+        and PATH.match(scope["path"]) is not None
+        and any(name == b"authorization" for name, _value in scope["headers"])
+    )
+
+
+async def execute(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one POST execute; every refusal is problem+json, and what nobody foresaw is logged."""
+    began = time.perf_counter()
+    try:
+        reply = await _answered(scope, receive, began)
+    except Disconnected:
+        return
+    except Exception as error:
+        reply = refusal(error)
+        if reply.status == 500:
+            logger.exception("unexpected error")
+    await _send(reply, send)
+
+
+async def _answered(scope: Scope, receive: Receive, began: float) -> Reply:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    actor = await actor_of_token(bearer_of(headers["authorization"]))
+    match = PATH.match(scope["path"])
+    assert match is not None  # noqa: S101  # `is_lean` asked first
+    raw = await _body(receive)
+    return await reply_to(actor=actor, reference=match.group(1), raw=raw, headers=headers, began=began)
+
+
+async def _body(receive: Receive) -> bytes:
+    """The body, counted while it arrives. Raises `TooLarge` one byte past the limit."""
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > settings.SIGNET_MAX_BODY_BYTES:
+            raise body_too_large()
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
+    headers.append((b"content-length", str(len(reply.body)).encode()))
+    if reply.status == 413:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,85 @@
+"""Executions as JSON: one shape for the lean route, views, lists and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from executions.models import Execution
+from mlops.money import as_decimal
+from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD
+
+
+def usd(pico: int | None) -> str | None:
+    """Pico-dollars as a decimal string of dollars; unknown stays unknown."""
+    return None if pico is None else as_decimal(pico, PICO_PER_USD)
+
+
+def in_list(execution: Execution) -> dict[str, Any]:
+    """A row of a list: without the heavy columns. Expects `program` and `user` joined."""
+    return {
+        "id": str(execution.pk),
+        "program": {
+            "id": str(execution.program_id),
+            "name": execution.program.name,
+            "version": execution.program.version,
+        },
+        "prompt_set": str(execution.prompt_set_id),
+        "user": str(execution.user_id),
+        "state": execution.state,
+        "mode": execution.mode,
+        "source": execution.source,
+        "assignment_key": execution.assignment_key,
+        "replay_of": None if execution.replay_of_id is None else str(execution.replay_of_id),
+        "error": _error(execution),
+        "flags": execution.flags,
+        "token_usage": execution.token_usage,
+        "cost_usd": usd(execution.cost),
+        "credits_used": as_decimal(execution.credits_used, MICRO_PER_CREDIT),
+        "duration_ms": _rounded(execution.duration_ms),
+        "attempt": execution.attempt,
+        "revision": execution.revision,
+        "cancel_requested_at": _time(execution.cancel_requested_at),
+        "created_at": _time(execution.created_at),
+        "started_at": _time(execution.started_at),
+        "finished_at": _time(execution.finished_at),
+    }
+
+
+def in_detail(execution: Execution) -> dict[str, Any]:
+    """The whole row."""
+    return {
+        **in_list(execution),
+        "input": execution.input,
+        "output": execution.output,
+        "language_models": execution.language_models,
+        "prices": execution.prices,
+        "waited_ms": _rounded(execution.waited_ms),
+        "trace": _trace(execution.trace),
+    }
+
+
+def _error(execution: Execution) -> dict[str, str] | None:
+    if not execution.error_code:
+        return None
+    return {"code": execution.error_code, "message": execution.error_message, "module": execution.error_module}
+
+
+def _trace(trace: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Money leaves as decimal strings, also inside of spans."""
+    if trace is None:
+        return None
+    spans = [
+        {**{name: value for name, value in span.items() if name != "cost"}, "cost_usd": usd(span["cost"])}
+        if "cost" in span
+        else span
+        for span in trace.get("spans", [])
+    ]
+    return {**trace, "spans": spans}
+
+
+def _time(value: Any) -> str | None:
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -1,0 +1,223 @@
+"""Executing a program: admission, then the run itself or the doorbell."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from executions.errors import execution_not_found, invalid_option, key_reused, program_not_executable
+from executions.models import Execution
+from executions.services import doorbell, planning, process
+from executions.services.planning import Plan
+from executions.services.process import ExecutionProcess
+from executions.services.writer import Start
+from executions.types import Mode, Source
+from mlops.models import IdempotencyRecord, User
+from mlops.sanitiser import refuse_unstorable
+from programs.models import Program
+from programs.policies import program_policy
+from programs.types import ProgramStatus
+
+KEY_LIFETIME = timedelta(hours=24)
+MAX_KEY = 255
+MAX_WAIT_S = 300.0
+EXECUTABLE = frozenset({ProgramStatus.DRAFT, ProgramStatus.TESTING, ProgramStatus.PRODUCTION})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller asks for. `wait_s`: how long a synchronous caller waits before it gets the row as it is."""
+
+    program: str
+    input: Mapping[str, Any]
+    mode: Mode = Mode.SYNC
+    source: Source = Source.PYTHON
+    assignment_key: str = ""
+    language_model: str = ""
+    idempotency_key: str = ""
+    wait_s: float = MAX_WAIT_S
+    replay_of: UUID | None = None
+
+    def digest(self) -> str:
+        """What an idempotency key stands for: program, input and options, not how the caller waits."""
+        content = [self.program, dict(self.input), self.mode, self.assignment_key, self.language_model]
+        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The execution, as far as it got within the wait.
+
+    `is_repeated`: an earlier request with the same key made it. `balance`: the actor's micro-credits after it, if known.
+    """
+
+    execution: Execution
+    is_repeated: bool = False
+    balance: int | None = None
+
+
+def execute_program(
+    *,
+    actor: User,
+    program: str | Program,
+    input: Mapping[str, Any],
+    mode: Mode = Mode.SYNC,
+    source: Source = Source.PYTHON,
+    assignment_key: str = "",
+    language_model: str = "",
+    idempotency_key: str = "",
+    wait_s: float = MAX_WAIT_S,
+) -> Execution:
+    """Run a program for `actor` and return its execution. Not to be called from an event loop.
+
+    `program` is a program or a reference such as `triage@production`. In mode `async` the execution is pending and any
+    worker may take it. Raises `DomainError`: what is wrong with the input, the right to execute, missing credits; a run
+    that fails is no exception but an execution in state `failed`.
+    """
+    reference = str(program.pk) if isinstance(program, Program) else program
+    request = Request(
+        reference, input, Mode(mode), source, assignment_key, language_model, idempotency_key, min(wait_s, MAX_WAIT_S)
+    )
+    return process.ensure_started().submit(answer(actor, request)).result().execution
+
+
+async def aexecute_program(
+    *,
+    actor: User,
+    program: str | Program,
+    input: Mapping[str, Any],
+    mode: Mode = Mode.SYNC,
+    source: Source = Source.PYTHON,
+    assignment_key: str = "",
+    language_model: str = "",
+    idempotency_key: str = "",
+    wait_s: float = MAX_WAIT_S,
+) -> Execution:
+    """`execute_program` for callers on an event loop; it holds no thread while the model thinks."""
+    reference = str(program.pk) if isinstance(program, Program) else program
+    request = Request(
+        reference, input, Mode(mode), source, assignment_key, language_model, idempotency_key, min(wait_s, MAX_WAIT_S)
+    )
+    here = process.present() or await asyncio.to_thread(process.ensure_started)
+    if here.loop is asyncio.get_running_loop():
+        return (await answer(actor, request)).execution
+    return (await asyncio.wrap_future(here.submit(answer(actor, request)))).execution
+
+
+async def answer(actor: User, request: Request) -> Answer:
+    """Admit, run or queue, and wait as long as the caller does. Runs on the process's event loop."""
+    here = process.present()
+    assert here is not None  # noqa: S101  # whoever got here went through it
+    _check_request(request)
+    plan = await _plan(here, actor, request)
+    values = plan.built.inputs.validate(request.input)
+    execution = _new_execution(actor, request, plan, values)
+    if request.mode is Mode.SYNC:
+        execution.start(**here.lease())
+    job = Start(execution, actor.is_stopped_by_credits, _idempotency(actor, request, execution))
+    if not await here.admit(job):
+        return await _earlier(here, actor, request)
+    if request.mode is Mode.ASYNC:
+        if here.is_claiming or not settings.SIGNET_IS_EMBEDDED:
+            doorbell.ring()
+        return Answer(execution)
+    running = here.run(execution, plan)
+    await asyncio.wait({running.ended}, timeout=request.wait_s)
+    return Answer(execution, balance=running.balance)
+
+
+def _check_request(request: Request) -> None:
+    refuse_unstorable(request.idempotency_key, "Idempotency-Key")
+    refuse_unstorable(request.assignment_key, "options.assignment_key")
+    if len(request.idempotency_key) > MAX_KEY:
+        raise invalid_option("idempotency_key", _("At most 255 characters."))
+    if len(request.assignment_key) > 200:
+        raise invalid_option("assignment_key", _("At most 200 characters."))
+
+
+async def _plan(here: ExecutionProcess, actor: User, request: Request) -> Plan:
+    """The plan, if `actor` may execute it now."""
+    plan = None if request.language_model else planning.cached_plan(request.program)
+    if plan is None:
+        key = ("plan", request.program, request.assignment_key, request.language_model)
+        plan = await here.once(key, partial(_read_plan, actor, request))
+    if plan.program.group_id is None and not plan.used_programs:
+        _check_right(actor, plan)
+    else:
+        await here.database.run(partial(_check_right, actor, plan))
+    return plan
+
+
+def _read_plan(actor: User, request: Request) -> Plan:
+    requested = planning.requested_model(actor, request.language_model) if request.language_model else None
+    return planning.plan(request.program, request.assignment_key, requested)
+
+
+def _check_right(actor: User, plan: Plan) -> None:
+    program = plan.program
+    for used in (program, *plan.used_programs):
+        program_policy.check(actor, "execute", used)
+    if program.status not in EXECUTABLE:
+        raise program_not_executable(program.status)
+    if actor.is_stopped_by_credits:
+        plan.check_price()
+
+
+def _new_execution(actor: User, request: Request, plan: Plan, values: Mapping[str, Any]) -> Execution:
+    characters = len(orjson.dumps(values))
+    return Execution(
+        user_id=actor.pk,
+        program=plan.program,
+        prompt_set=plan.prompt_set,
+        mode=request.mode.value,
+        source=request.source.value,
+        assignment_key=request.assignment_key,
+        requested_model=plan.requested_model,
+        replay_of_id=request.replay_of,
+        input=dict(values),
+        max_attempts=plan.max_attempts,
+        credits_reserved=plan.reservation_for(characters),
+        created_at=timezone.now(),
+    )
+
+
+def _idempotency(actor: User, request: Request, execution: Execution) -> IdempotencyRecord | None:
+    if not request.idempotency_key:
+        return None
+    now = timezone.now()
+    return IdempotencyRecord(
+        user_id=actor.pk,
+        key=request.idempotency_key,
+        digest=request.digest(),
+        created_at=now,
+        expires_at=now + KEY_LIFETIME,
+        **execution.subject,
+    )
+
+
+async def _earlier(here: ExecutionProcess, actor: User, request: Request) -> Answer:
+    """The execution that the spent key stands for, waited for as if it were this caller's own."""
+    record = await here.database.run(
+        lambda: IdempotencyRecord.objects.get(user_id=actor.pk, key=request.idempotency_key)
+    )
+    if record.digest != request.digest():
+        raise key_reused()
+    if request.mode is Mode.SYNC:
+        await here.watchers.ended(record.subject_id, request.wait_s)
+    execution = await here.database.run(lambda: Execution.objects.filter(pk=record.subject_id).first())
+    if execution is None:
+        raise execution_not_found()
+    return Answer(execution, is_repeated=True)
+
+

@@ -1,0 +1,123 @@
+"""Claiming, renewing, handing back and sweeping: who runs an execution, decided by the database.
+
+Each function is one short transaction. The changes of state are those that the model declares; here they are made for
+many rows at once, guarded by the state they start from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from executions.models import Execution
+from executions.services.ledger import settlement
+from executions.types import ExecutionState, RunError
+from mlops.errors import DomainError
+from mlops.models import CreditEntry, IdempotencyRecord, User
+
+CLAIM_BATCH = 64
+SWEEP_BATCH = 500
+
+PENDING, RUNNING = ExecutionState.PENDING.value, ExecutionState.RUNNING.value
+
+
+def claim(room: int, *, lease_token: UUID, lease_expires_at: datetime, leased_by: str) -> list[Execution]:
+    """Take up to `room` pending executions, oldest first; two that claim at once never get the same row."""
+    with transaction.atomic():
+        rows = list(Execution.objects.pending().select_for_update(skip_locked=True, of=("self",)).order_by("pk")[:room])
+        for row in rows:
+            row.start(lease_token=lease_token, lease_expires_at=lease_expires_at, leased_by=leased_by)
+        Execution.objects.filter(pk__in=[row.pk for row in rows], state=PENDING).update(
+            state=RUNNING,
+            attempt=F("attempt") + 1,
+            revision=F("revision") + 1,
+            lease_token=lease_token,
+            lease_expires_at=lease_expires_at,
+            leased_by=leased_by,
+            started_at=timezone.now(),
+        )
+    return rows
+
+
+def renew(tokens: Mapping[UUID, UUID | None], until: datetime | None) -> dict[UUID, bool]:
+    """Which of the executions are still held with their tokens, and whether their cancellation was asked for.
+
+    With `until` their leases are moved there.
+    """
+    held = {
+        key: cancel_requested_at is not None
+        for key, token, cancel_requested_at in Execution.objects.filter(pk__in=tokens, state=RUNNING).values_list(
+            "pk", "lease_token", "cancel_requested_at"
+        )
+        if token == tokens[key]
+    }
+    if until is not None:
+        mine = set(tokens.values())
+        Execution.objects.filter(pk__in=held, state=RUNNING, lease_token__in=mine).update(lease_expires_at=until)
+    return held
+
+
+def hand_back(execution: Execution) -> bool:
+    """Give an execution that this process holds back to the queue, or end it when it may not run again."""
+    token = execution.lease_token
+    with transaction.atomic():
+        row = Execution.objects.select_for_update(of=("self",)).filter(
+            pk=execution.pk, state=RUNNING, lease_token=token
+        ).first()
+        if row is not None:
+            _release(row)
+    return row is not None
+
+
+def sweep() -> dict[str, int]:
+    """Hand back what nobody looks after and forget expired idempotency keys; how many of each."""
+    counts = {"handed_back": 0, "ended": 0, "keys": 0}
+    with transaction.atomic():
+        rows = Execution.objects.abandoned().select_for_update(skip_locked=True, of=("self",))
+        for row in rows.order_by("pk")[:SWEEP_BATCH]:
+            _release(row)
+            counts["ended" if row.is_terminal else "handed_back"] += 1
+    expired = IdempotencyRecord.objects.filter(expires_at__lt=timezone.now()).values("pk")[:SWEEP_BATCH]
+    counts["keys"] = IdempotencyRecord.objects.filter(pk__in=list(expired.values_list("pk", flat=True))).delete()[0]
+    return counts
+
+
+def _release(row: Execution) -> None:
+    """A locked, running row whose attempt is over without an end."""
+    if row.cancel_requested_at is not None:
+        row.cancel()
+    elif row.attempt >= row.max_attempts:
+        row.fail(lease_lost(row))
+    else:
+        row.hand_back()
+    row.save()
+    if row.is_terminal:
+        book_end(row)
+
+
+def lease_lost(row: Execution) -> RunError:
+    if row.max_attempts == 1:
+        return RunError("lease_lost", _("Whoever ran it disappeared, and its tools must not be called twice."))
+    return RunError("lease_lost", _("Whoever ran it disappeared, %(n)d times in all.") % {"n": row.attempt})
+
+
+def book_end(row: Execution) -> None:
+    """Settle the credits of an execution that a service ended, in the caller's transaction."""
+    entry = settlement(row)
+    if entry is None or CreditEntry.objects.filter(key=entry.key).exists():
+        return
+    entry.save(force_insert=True)
+    User.objects.filter(pk=row.user_id).update(ml_credits=F("ml_credits") + entry.amount)
+
+
+def fail_before_run(execution: Execution, error: DomainError) -> None:
+    """The program cannot be built (any more): the execution ends with that reason. Sets fields only."""
+    execution.fail(RunError(error.code, error.message))
+
+

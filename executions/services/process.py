@@ -1,0 +1,310 @@
+"""The event loop of a process: runs executions, claims pending ones, keeps their leases, hands back what it cannot end.
+
+Every process that executes has exactly one: the web server's own loop, a thread beside a Celery worker, or a thread
+beside a script. Waiting for a model holds neither a thread nor a connection; how many run at once is a figure of ours
+(`SIGNET_CONCURRENCY`), not a number of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Hashable
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from executions.errors import shutting_down
+from executions.models import Execution
+from executions.services import leases
+from executions.services.database import DatabaseThreads, serve_this_process
+from executions.services.events import Watchers
+from executions.services.planning import Plan, plan_by_ids
+from executions.services.running import Ending, Running
+from executions.services.writer import Finish, GroupWriter, Start
+from mlops.errors import DomainError
+
+logger = logging.getLogger(__name__)
+
+DOORBELL_S = 1.0
+"""How long a lost doorbell can delay a pending execution while this process has room."""
+
+WATCH_S = 0.5
+"""How often leases are looked after: how long a cancellation from another process can go unnoticed."""
+
+DRAIN_S = 10.0
+"""How long executions may go on after the process was asked to stop; what has not ended is handed back."""
+
+T = TypeVar("T")
+
+
+class ExecutionProcess:
+    """See the module. Everything but `submit` and `wake` belongs to the loop that `start` ran on."""
+
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+        self.database = DatabaseThreads()
+        self.watchers = Watchers(self.database)
+        self.running: dict[uuid.UUID, Running] = {}
+        self._writer = GroupWriter()
+        self._claiming: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._asked: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def start(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        serve_this_process(self.database)
+        self._doorbell = asyncio.Event()
+        self._writer.start()
+        self._leases = asyncio.create_task(self._look_after_leases(), name="leases")
+
+    async def stop(self) -> None:
+        """Let what runs go on for `DRAIN_S`, hand back the rest, store everything."""
+        self._stopping = True
+        await self.end_claiming()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN_S)
+        for run in list(self.running.values()):
+            run.end(Ending.HAND_BACK)
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._leases.cancel()
+        await asyncio.gather(self._leases, return_exceptions=True)
+        self.watchers.stop()
+        await self._writer.stop()
+        serve_this_process(None)
+        await asyncio.to_thread(self.database.close)
+
+    async def begin_claiming(self) -> None:
+        """Take pending executions from now on: this process is a worker."""
+        if self._claiming is None:
+            self._claiming = asyncio.create_task(self._claim(), name="claims")
+
+    async def end_claiming(self) -> None:
+        """Take no more; what runs goes on."""
+        claiming, self._claiming = self._claiming, None
+        if claiming is not None:
+            self._doorbell.set()
+            await claiming
+
+    @property
+    def is_claiming(self) -> bool:
+        return self._claiming is not None
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `work` on this process's loop; callable from any other thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def wake(self) -> None:
+        """The doorbell: something may be pending. Callable from any thread."""
+        self.loop.call_soon_threadsafe(self._doorbell.set)
+
+    async def once(self, key: Hashable, call: Callable[[], T]) -> T:
+        """`call` on a database thread; of all that ask for `key` at the same time only the first one runs it."""
+        task = self._asked.get(key)
+        if task is None:
+            task = self._asked[key] = asyncio.create_task(self.database.run(call))
+            task.add_done_callback(lambda _: self._asked.pop(key, None))
+        return cast("T", await asyncio.shield(task))
+
+    async def admit(self, job: Start) -> bool:
+        """Store a new execution; False when its idempotency key was spent."""
+        if self._stopping:
+            raise shutting_down()
+        return await self._writer.store(job)
+
+    def run(self, execution: Execution, plan: Plan) -> Running:
+        """Run an execution whose lease this process holds, in a task of its own: no client can undo it by leaving."""
+        running = self.running[execution.pk] = Running(execution, plan)
+        task = asyncio.create_task(self._finish(running), name=f"execution-{execution.pk}")
+        running.task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return running
+
+    def lease(self) -> dict[str, Any]:
+        """The arguments of `Execution.start` for an execution that this process takes now."""
+        return {"lease_token": uuid.uuid4(), "lease_expires_at": lease_end(), "leased_by": self.name}
+
+    async def _finish(self, running: Running) -> Execution:
+        execution = running.execution
+        try:
+            await running.work()
+            if execution.is_terminal:
+                finish = Finish(execution)
+                if await self._writer.store(finish):
+                    running.balance = finish.balance
+                    self.watchers.announce(execution)
+                else:
+                    logger.warning("Execution %s was taken over; this result is discarded", execution.pk)
+                    await self.database.run(execution.refresh_from_db)
+            else:
+                await self.database.run(lambda: leases.hand_back(execution))
+        except DomainError:
+            logger.exception("The end of execution %s could not be stored; its lease will expire", execution.pk)
+        finally:
+            self.running.pop(execution.pk, None)
+            self._doorbell.set()
+        return execution
+
+    async def _claim(self) -> None:
+        """Take pending executions while there is room, woken by the doorbell or by a slow poll."""
+        while self._claiming is not None:
+            self._doorbell.clear()
+            room = settings.SIGNET_CONCURRENCY - len(self.running)
+            claimed = await self._claimed(min(room, leases.CLAIM_BATCH)) if room > 0 else []
+            for execution in claimed:
+                await self._run_claimed(execution)
+            if claimed:
+                continue
+            try:
+                await asyncio.wait_for(self._doorbell.wait(), DOORBELL_S)
+            except TimeoutError:
+                continue
+
+    async def _claimed(self, room: int) -> list[Execution]:
+        lease = self.lease()
+        try:
+            return await self.database.run(lambda: leases.claim(room, **lease))
+        except (OperationalError, InterfaceError):
+            logger.warning("The database does not answer; no executions are claimed")
+            return []
+
+    async def _run_claimed(self, execution: Execution) -> None:
+        ids = (execution.program_id, execution.prompt_set_id, execution.requested_model)
+        try:
+            plan = await self.database.run(lambda: plan_by_ids(*ids))
+        except DomainError as error:
+            leases.fail_before_run(execution, error)
+            await self._writer.store(Finish(execution))
+            self.watchers.announce(execution)
+            return
+        self.run(execution, plan)
+
+    async def _look_after_leases(self) -> None:
+        """Renew the leases of what runs here, and hear of cancellations and of leases that were lost."""
+        renewed = timezone.now()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if not self.running:
+                continue
+            tokens = {key: run.execution.lease_token for key, run in self.running.items()}
+            is_due = timezone.now() - renewed > timedelta(seconds=settings.SIGNET_LEASE_SECONDS / 3)
+            until = lease_end() if is_due else None
+            try:
+                held = await self.database.run(lambda: leases.renew(tokens, until))  # noqa: B023
+            except (OperationalError, InterfaceError):
+                logger.warning("The database does not answer; leases are not renewed")
+                continue
+            if is_due:
+                renewed = timezone.now()
+            self._end_what_is_not_ours(tokens, held)
+
+    def _end_what_is_not_ours(self, tokens: dict[uuid.UUID, Any], held: dict[uuid.UUID, bool]) -> None:
+        for key in tokens:
+            run = self.running.get(key)
+            if run is None or run.execution.lease_token != tokens[key]:
+                continue
+            if key not in held:
+                run.end(Ending.LOST)
+            elif held[key]:
+                run.end(Ending.CANCEL)
+
+
+def lease_end() -> datetime:
+    return timezone.now() + timedelta(seconds=settings.SIGNET_LEASE_SECONDS)
+
+
+_process: ExecutionProcess | None = None
+_lock = threading.Lock()
+
+
+def present() -> ExecutionProcess | None:
+    """This process's loop, if one was started."""
+    return _process
+
+
+async def start_here() -> ExecutionProcess:
+    """Make the running event loop the one of this process."""
+    global _process  # noqa: PLW0603  # one per process by design
+    process = ExecutionProcess()
+    await process.start()
+    _process = process
+    return process
+
+
+async def stop_here() -> None:
+    """End what `start_here` began."""
+    global _process  # noqa: PLW0603
+    process, _process = _process, None
+    if process is not None:
+        await process.stop()
+
+
+class LoopThread:
+    """An event loop in a thread, for processes that have none of their own: Celery workers, scripts, tests."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Event()
+        self._stop: asyncio.Event | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="execution-loop", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Drain and end; returns when everything is stored or handed back."""
+        process = _process
+        if process is not None and self._stop is not None:
+            process.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _main(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        try:
+            await start_here()
+        except BaseException as error:
+            self._failure = error
+            return
+        finally:
+            self._ready.set()
+        await self._stop.wait()
+        await stop_here()
+
+
+_thread: LoopThread | None = None
+
+
+def ensure_started() -> ExecutionProcess:
+    """This process's loop; a thread with one is started when there is none. For synchronous callers."""
+    global _thread  # noqa: PLW0603
+    with _lock:
+        if _process is None:
+            _thread = LoopThread()
+            _thread.start()
+    assert _process is not None  # noqa: S101
+    return _process
+
+
+def stop_thread() -> None:
+    """End the thread of `ensure_started`, if there is one."""
+    global _thread  # noqa: PLW0603
+    thread, _thread = _thread, None
+    if thread is not None:
+        thread.stop()

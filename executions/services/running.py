@@ -1,0 +1,110 @@
+"""One execution while it runs in this process, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+from django.utils.translation import gettext as _
+
+from executions.models import Execution
+from executions.runtime.run import partial_result, run
+from executions.services.ledger import credits_for
+from executions.services.planning import Plan
+from executions.types import ExecutionState, RunError, RunResult
+from mlops.runtime.recorder import Recorder
+from programs.types import Capture
+
+
+class Ending(Enum):
+    """Why a run is ended from outside."""
+
+    CANCEL = "cancel"
+    HAND_BACK = "hand_back"
+    LOST = "lost"
+
+
+class Running:
+    """Runs one execution and makes the transition that its result calls for; storing it is somebody else's."""
+
+    def __init__(self, execution: Execution, plan: Plan) -> None:
+        self.execution = execution
+        self.plan = plan
+        self.recorder = Recorder()
+        self.ending: Ending | None = None
+        self.task: asyncio.Task[Execution] | None = None
+        self.balance: int | None = None
+        self._is_interruptible = False
+
+    def end(self, ending: Ending) -> None:
+        """Stop the run within one model call. Without effect once its result is there."""
+        if self.ending is None:
+            self.ending = ending
+        if self._is_interruptible and self.task is not None:
+            self.task.cancel()
+
+    @property
+    def ended(self) -> asyncio.Task[Execution]:
+        """The task that runs and stores it."""
+        assert self.task is not None  # noqa: S101  # set by whoever created it
+        return self.task
+
+    async def work(self) -> None:
+        """Run to an end. Afterwards the execution is terminal, or still `running` when it is to be handed back."""
+        result = await self._result()
+        if result is not None:
+            self._conclude(result)
+
+    async def _result(self) -> RunResult | None:
+        if self.ending is not None:
+            return self._interrupted()
+        self._is_interruptible = True
+        try:
+            return await run(
+                self.plan.built,
+                self.execution.input,
+                models=self.plan.models,
+                deadline_s=self.plan.deadline_s,
+                recorder=self.recorder,
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.ending is None or task is None:
+                raise
+            task.uncancel()
+            return self._interrupted()
+        finally:
+            self._is_interruptible = False
+
+    def _interrupted(self) -> RunResult | None:
+        if self.ending is not Ending.CANCEL:
+            return None
+        return partial_result(self.recorder, RunError("cancelled", _("It was cancelled.")))
+
+    def _conclude(self, result: RunResult) -> None:
+        execution = self.execution
+        if result.error is not None and result.error.code == "cancelled":
+            execution.cancel(result)
+        elif result.error is not None:
+            execution.fail(result.error, result)
+        else:
+            execution.complete(result)
+        execution.credits_used = self._charge(result)
+        self._keep_what_may_be_kept()
+
+    def _charge(self, result: RunResult) -> int:
+        """Micro-credits: the program's own price for an answer, else what the models cost."""
+        fixed = self.plan.program.credits_per_execution
+        if fixed is not None:
+            return int(fixed) if self.execution.state == ExecutionState.COMPLETED else 0
+        return credits_for(result.cost or 0)
+
+    def _keep_what_may_be_kept(self) -> None:
+        """Personal data: a program says which of its executions keep input, output and trace."""
+        capture, execution = self.plan.capture, self.execution
+        if capture is Capture.ALL or (capture is Capture.ERRORS and execution.state == ExecutionState.FAILED):
+            return
+        execution.input, execution.trace = {}, {"spans": [], "dropped": 0, "captured": False}
+        execution.output = None
+
+

@@ -1,0 +1,218 @@
+"""The group-commit writer: one thread per process that stores starts and ends of executions.
+
+Whatever queued while the last commit ran goes into the next transaction, so that under load many executions share one
+commit, and a single one waits for nobody. Each caller awaits its own durability. Inside a batch starts come before
+ends, and the queue is first in, first out: an end can never overtake its own start.
+
+Credits move in the same transaction as the row they belong to. A row that no database can store is found by bisection
+and fails alone; a lost connection is tried again for `PATIENCE_S`, which is safe since every statement can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from executions.errors import database_unavailable, insufficient_credits, saturated
+from executions.models import Execution
+from executions.services import bulk
+from executions.services.ledger import reservation, settlement
+from mlops.models import CreditEntry, IdempotencyRecord, User
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 256
+MAX_BACKLOG = 4096
+PATIENCE_S = 20.0
+"""How long a batch is tried again while the database does not answer."""
+
+FINISHED_COLUMNS = (
+    "state", "input", "output", "trace", "flags", "error_code", "error_message", "error_module", "token_usage",
+    "total_tokens", "cost", "prices", "language_models", "credits_used", "duration_ms", "waited_ms", "revision",
+    "lease_token", "finished_at",
+)  # fmt: skip
+# The second alternative lets an end be repeated whose commit succeeded but whose answer was lost.
+MINE = (
+    "executions_execution.lease_token = v.lease_token AND "
+    "(executions_execution.state = 'running' OR executions_execution.finished_at = v.finished_at)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A new execution, `pending` or already `running` here. `is_limited`: its user must have the credits."""
+
+    execution: Execution
+    is_limited: bool
+    idempotency: IdempotencyRecord | None = None
+
+
+@dataclass(slots=True)
+class Finish:
+    """An execution that has ended in this process; stored if the process still holds its lease.
+
+    `balance` becomes its user's balance in micro-credits when credits moved.
+    """
+
+    execution: Execution
+    balance: int | None = None
+
+
+Job: TypeAlias = Start | Finish
+Outcome: TypeAlias = bool | Exception
+"""True: stored. False: an end that met no lease, or a start whose idempotency key was spent. Else why not."""
+
+
+class GroupWriter:
+    """See the module. `start` belongs on the event loop that will call `store`."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[Job, asyncio.Future[bool]] | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._thread = threading.Thread(target=self._run, name="group-writer", daemon=True)
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Everything that was queued is stored first."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def store(self, job: Job) -> bool:
+        """Whether `job` is durable now. Raises `Unavailable` when too much waits or the database stays away."""
+        if self._waiting >= MAX_BACKLOG and isinstance(job, Start):
+            raise saturated()
+        future: asyncio.Future[bool] = self._loop.create_future()
+        self._waiting += 1
+        self._queue.put((job, future))
+        return await asyncio.shield(future)
+
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            taken = [self._queue.get()]
+            while len(taken) < MAX_BATCH and taken[-1] is not None and not self._queue.empty():
+                taken.append(self._queue.get_nowait())  # the only consumer: cannot be empty
+            is_last = taken[-1] is None
+            batch = [item for item in taken if item is not None]
+            if batch:
+                outcomes = _stored([job for job, _ in batch])
+                self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
+        connection.close()
+
+    def _settle(self, batch: Sequence[tuple[Job, asyncio.Future[bool]]], outcomes: Sequence[Outcome]) -> None:
+        self._waiting -= len(batch)
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+
+def _stored(jobs: Sequence[Job]) -> list[Outcome]:
+    """Commit `jobs`, whatever it takes within `PATIENCE_S`."""
+    give_up, pause, is_repeated = time.monotonic() + PATIENCE_S, 0.05, False
+    while True:
+        try:
+            return _commit(jobs, is_repeated)
+        except (OperationalError, InterfaceError) as error:
+            connection.close()
+            if time.monotonic() + pause > give_up:
+                logger.exception("The database stayed away; %d writes are given up", len(jobs))
+                return [database_unavailable() for _ in jobs]
+            logger.warning("The database does not answer (%s); trying again", type(error).__name__)
+            time.sleep(pause)
+            pause, is_repeated = min(pause * 2, 1.0), True
+        except Exception as error:
+            if len(jobs) == 1:
+                logger.exception("An execution could not be stored")
+                return [error]
+            middle = len(jobs) // 2
+            return _stored(jobs[:middle]) + _stored(jobs[middle:])
+
+
+def _commit(jobs: Sequence[Job], is_repeated: bool) -> list[Outcome]:
+    """One transaction for all `jobs`. A repeated one first asks which starts the lost commit had stored."""
+    starts = [job for job in jobs if isinstance(job, Start)]
+    ends = [job for job in jobs if isinstance(job, Finish)]
+    finishes = [job.execution for job in ends]
+    with transaction.atomic(durable=True):
+        done = _already_stored(starts) if is_repeated else set()
+        fresh = [job for job in starts if job.execution.pk not in done]
+        refused = _refused(fresh)
+        fresh = [job for job in fresh if job.execution.pk not in refused]
+        spent = _spent(fresh)
+        fresh = [job for job in fresh if job.execution.pk not in spent]
+        bulk.insert([job.execution for job in fresh], returning="id")
+        met = bulk.update(finishes, FINISHED_COLUMNS, MINE)
+        entries = [reservation(job.execution) for job in fresh]
+        entries += [settlement(execution) for execution in finishes if execution.pk in met]
+        balances = _book([entry for entry in entries if entry is not None])
+    for end in ends:
+        end.balance = balances.get(end.execution.user_id)
+    return [
+        refused.get(job.execution.pk, job.execution.pk not in spent)
+        if isinstance(job, Start)
+        else job.execution.pk in met
+        for job in jobs
+    ]
+
+
+def _already_stored(starts: Sequence[Start]) -> set[Any]:
+    keys = [job.execution.pk for job in starts]
+    return set(Execution.objects.filter(pk__in=keys).values_list("pk", flat=True))
+
+
+def _refused(starts: Sequence[Start]) -> dict[Any, Exception]:
+    """Starts that their users' credits do not cover, in the order in which they came."""
+    limited = sorted({job.execution.user_id for job in starts if job.is_limited})
+    if not limited:
+        return {}
+    users = User.objects.select_for_update(of=("self",)).filter(pk__in=limited).order_by("pk")
+    available = dict(users.values_list("pk", "ml_credits"))
+    refused: dict[Any, Exception] = {}
+    for job in starts:
+        execution = job.execution
+        if not job.is_limited:
+            continue
+        needed = max(execution.credits_reserved, 1)
+        if available.get(execution.user_id, 0) < needed:
+            refused[execution.pk] = insufficient_credits(needed, available.get(execution.user_id, 0))
+        else:
+            available[execution.user_id] -= execution.credits_reserved
+    return refused
+
+
+def _spent(starts: Sequence[Start]) -> set[Any]:
+    """Starts whose idempotency key is taken, by an earlier request or by one of the same batch."""
+    records = [job.idempotency for job in starts if job.idempotency is not None]
+    taken = "ON CONFLICT (user_id, key) DO NOTHING"
+    stored = {str(key) for record in records for key in bulk.insert([record], "subject_id", taken)}
+    stored = {key.replace("-", "") for key in stored}
+    return {record.subject_id for record in records if record.subject_id.hex not in stored}
+
+
+def _book(entries: Sequence[CreditEntry]) -> dict[Any, int]:
+    """Write ledger lines and move the cached balances by those that were not there before, in the order of users.
+
+    Returns the new balance of each user whose credits moved.
+    """
+    by_id = {entry.pk.hex: entry for entry in entries}
+    moved: dict[Any, int] = defaultdict(int)
+    for key in bulk.insert(entries, "id", "ON CONFLICT (key) DO NOTHING"):
+        entry = by_id[str(key).replace("-", "")]
+        moved[entry.user_id] += entry.amount
+    return {user_id: bulk.add(User, user_id, "ml_credits", moved[user_id]) for user_id in sorted(moved)}
