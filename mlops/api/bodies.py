@@ -18,6 +18,7 @@ from mlops.sanitiser import refuse_unstorable
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+DISCONNECT: Message = {"type": "http.disconnect"}
 Application: TypeAlias = Callable[[Any, Receive, Send], Awaitable[None]]
 
 
@@ -80,10 +81,6 @@ class StrictJSONParser(BaseParser):
         return parse_json(read_body(stream))
 
 
-class _TooMuch(Exception):
-    """More arrived than is accepted; unwinds whatever was reading."""
-
-
 def limit_body(app: Application) -> Application:
     """`app` behind a counter of the bytes that arrive: one too many and the answer is 413, the rest is not read.
 
@@ -106,22 +103,21 @@ async def _run_counted(app: Application, scope: Any, receive: Receive, send: Sen
 
     async def counting_receive() -> Message:
         nonlocal arrived
+        if arrived > settings.SIGNET_MAX_BODY_BYTES:
+            return DISCONNECT
         message = await receive()
         arrived += len(message.get("body", b""))
-        if arrived > settings.SIGNET_MAX_BODY_BYTES:
-            raise _TooMuch
-        return message
+        # To whatever is reading, a body that is too large looks like a client that has gone: it tidies up and ends.
+        return DISCONNECT if arrived > settings.SIGNET_MAX_BODY_BYTES else message
 
     async def noting_send(message: Message) -> None:
         nonlocal has_begun
-        has_begun = True
-        await send(message)
+        if has_begun or arrived <= settings.SIGNET_MAX_BODY_BYTES:
+            has_begun = True
+            await send(message)
 
-    try:
-        await app(scope, counting_receive, noting_send)
-    except _TooMuch:
-        if has_begun:
-            raise
+    await app(scope, counting_receive, noting_send)
+    if arrived > settings.SIGNET_MAX_BODY_BYTES and not has_begun:
         await _refuse(send)
 
 

@@ -20,7 +20,6 @@ from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from mlops import errors
 from mlops.errors import DomainError, Problem
@@ -122,7 +121,6 @@ def _joined(path: str, name: object) -> str:
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's hook: every exception of a view becomes a problem document; the unforeseen ones are logged."""
-    set_rollback()
     status, body, headers = problem_of(error)
     if status == 500:
         logger.exception("unexpected error", exc_info=error)
