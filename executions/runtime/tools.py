@@ -34,11 +34,14 @@ def search_knowledge_base(search: Search) -> Callable[[str], str]:
 def delivery_date(order_day: str, express: bool = False) -> str:
     """The day of delivery as YYYY-MM-DD: 2 business days after an express order, 5 after any other."""
     try:
-        day = date.fromisoformat(order_day)
-    except ValueError as error:
+        day = _business_days_after(date.fromisoformat(order_day), EXPRESS_DAYS if express else NORMAL_DAYS)
+    except (ValueError, OverflowError) as error:
         raise ToolRefusal("order_day is a day in the form YYYY-MM-DD.") from error
-    remaining = EXPRESS_DAYS if express else NORMAL_DAYS
-    while remaining:
-        day += timedelta(days=1)
-        remaining -= day.weekday() < _SATURDAY
     return day.isoformat()
+
+
+def _business_days_after(day: date, count: int) -> date:
+    while count:
+        day += timedelta(days=1)
+        count -= day.weekday() < _SATURDAY
+    return day

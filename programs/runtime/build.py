@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from mlops.errors import Problem, all_of
+from mlops.errors import Invalid, Problem, all_of
 from programs.runtime.agents import build_agent, tool_name
 from programs.runtime.built import BuiltProgram
 from programs.runtime.checks import InputCheck
@@ -30,8 +30,12 @@ MAX_KEPT = 256
 
 
 def problems_of_program(spec: ProgramSpec, ports: Ports) -> tuple[Problem, ...]:
-    """Everything that is wrong with a program, what it needs from outside included."""
-    return (*inspected(spec)[1], *_problems_with_ports(spec, ports))
+    """Everything that is wrong with a program, what it needs from outside included. Builds it to be sure."""
+    try:
+        build(spec, ports)
+    except Invalid as refusal:
+        return refusal.problems
+    return ()
 
 
 def build(spec: ProgramSpec, ports: Ports) -> BuiltProgram:

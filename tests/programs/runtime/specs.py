@@ -9,7 +9,7 @@ from programs.types import ConnectionSpec, ModuleKind, ModuleSpec, ProgramSpec, 
 
 
 def module(key: str, text: str | None = None, kind: str = "predict", **options: Any) -> ModuleSpec:
-    """A module; `text` is its signature in shorthand; `language_model` and `prompt` as in ModuleSpec, the rest is config."""
+    """A module; `text` is its signature in shorthand. Options are its config, but for those that ModuleSpec names."""
     own = {name: options.pop(name) for name in ("language_model", "prompt") if name in options}
     signature = SignatureSpec(key, options.pop("instructions", ""), parse(text)) if text else None
     return ModuleSpec(key, ModuleKind(kind), signature, config=options, **own)

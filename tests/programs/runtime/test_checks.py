@@ -80,17 +80,21 @@ def test_passes_what_fits_unchanged() -> None:
         ({"text": {"a": 1}}, [("wrong_type", "text")]),
         ({"text": {1, 2}}, [("wrong_type", "text")]),
         ({"count": 10**5000}, [("wrong_type", "count")]),
-        ({"person": {"name": "abcdef", "copy": "1", "roles": ["x", "z"]}},
-         [("constraint", "person.name"), ("wrong_type", "person.copy"), ("not_a_choice", "person.roles.1")]),
+        (
+            {"person": {"name": "abcdef", "copy": "1", "roles": ["x", "z"]}},
+            [("constraint", "person.name"), ("wrong_type", "person.copy"), ("not_a_choice", "person.roles.1")],
+        ),
         ({"person": {"more": 1}}, [("missing", "person.name"), ("unknown_field", "person.more")]),
         ({"scores": [3, 2]}, [("constraint", "scores.1")]),
         ({"scores": [3, 3, 3]}, [("constraint", "scores")]),
         ({"config": {"api_base": "http://x"}}, [("unknown_field", "config")]),
-        ({"lm": "x", "demos": [], "signature": "a -> b"},
-         [("unknown_field", "lm"), ("unknown_field", "demos"), ("unknown_field", "signature")]),
+        (
+            {"lm": "x", "demos": [], "signature": "a -> b"},
+            [("unknown_field", "lm"), ("unknown_field", "demos"), ("unknown_field", "signature")],
+        ),
         ({"a\x00": 1}, [("unstorable_text", "a\\x00")]),
     ],
-)  # fmt: skip
+)
 def test_refuses_with_the_path(change: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert problems(change) == expected
 

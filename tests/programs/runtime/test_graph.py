@@ -112,42 +112,69 @@ def test_an_input_of_two_modules_is_one_input_of_the_program() -> None:
         (program(module("r", kind="retrieve", corpus="")), [("missing_corpus", "modules.r.config.corpus")]),
         (program(module("r", kind="retrieve", corpus="c", k=0)), [("bad_config", "modules.r.config.k")]),
         (program(module("r", kind="retrieve", corpus="c", k=True)), [("bad_config", "modules.r.config.k")]),
-        (program(module("r", kind="retrieve", corpus="c", output="items")),
-         [("reserved_field_name", "modules.r.config.output")]),
+        (
+            program(module("r", kind="retrieve", corpus="c", output="items")),
+            [("reserved_field_name", "modules.r.config.output")],
+        ),
         (program(module("a", "x -> y", colour="red")), [("unknown_config", "modules.a.config.colour")]),
-        (program(module("a", "x -> y", parameters={"api_base": "http://x", "temperature": 1})),
-         [("unknown_parameter", "modules.a.config.parameters.api_base")]),
-        (program(module("a", "x -> y", "react", tools=[{"program": 3}, ""])),
-         [("bad_config", "modules.a.config.tools.0"), ("bad_config", "modules.a.config.tools.1")]),
-        (program(module("a", "x -> y", "react", max_iterations=10**6)),
-         [("bad_config", "modules.a.config.max_iterations")]),
-        (program(module("a", "x -> y", "custom", arguments=[])),
-         [("bad_config", "modules.a.config.module"), ("bad_config", "modules.a.config.arguments")]),
-        (program(module("r", kind="retrieve", corpus="c", prompt=PromptSpec("Hi"))),
-         [("unexpected_prompt", "modules.r.prompt")]),
-        (program(module("a", "x -> y", prompt=PromptSpec("", ({"x": "\x00"},)))),
-         [("unstorable_text", "modules.a.prompt.demos.0.x")]),
+        (
+            program(module("a", "x -> y", parameters={"api_base": "http://x", "temperature": 1})),
+            [("unknown_parameter", "modules.a.config.parameters.api_base")],
+        ),
+        (
+            program(module("a", "x -> y", "react", tools=[{"program": 3}, ""])),
+            [("bad_config", "modules.a.config.tools.0"), ("bad_config", "modules.a.config.tools.1")],
+        ),
+        (
+            program(module("a", "x -> y", "react", max_iterations=10**6)),
+            [("bad_config", "modules.a.config.max_iterations")],
+        ),
+        (
+            program(module("a", "x -> y", "custom", arguments=[])),
+            [("bad_config", "modules.a.config.module"), ("bad_config", "modules.a.config.arguments")],
+        ),
+        (
+            program(module("r", kind="retrieve", corpus="c", prompt=PromptSpec("Hi"))),
+            [("unexpected_prompt", "modules.r.prompt")],
+        ),
+        (
+            program(module("a", "x -> y", prompt=PromptSpec("", ({"x": "\x00"},)))),
+            [("unstorable_text", "modules.a.prompt.demos.0.x")],
+        ),
         (program(module("a", "x -> y"), module("b", "y -> x"), connect=("b.x > a.x",)), [("cycle", "modules.a")]),
         (program(module("a", "x -> y"), connect=("a.y > a.x",)), [("cycle", "modules.a")]),
         (program(module("a", "x -> y"), connect=("n.y > a.x",)), [("unknown_module", "connections.0")]),
         (program(module("a", "x -> y"), connect=(".x > n.x",)), [("unknown_module", "connections.0")]),
-        (program(module("a", "x -> y"), module("b", "z -> w"), connect=("a.q > b.z",)),
-         [("unknown_field", "connections.0")]),
+        (
+            program(module("a", "x -> y"), module("b", "z -> w"), connect=("a.q > b.z",)),
+            [("unknown_field", "connections.0")],
+        ),
         (program(module("a", "x -> y"), connect=(".x > a.q",)), [("unknown_field", "connections.0")]),
         (program(module("a", "x -> y"), connect=(". > .",)), [("bad_connection", "connections.0")]),
         (program(module("a", "x -> y"), connect=(".config > a.x",)), [("reserved_field_name", "connections.0")]),
-        (program(module("a", "x -> y: int"), module("b", "z: str -> w"), connect=("a.y > b.z",)),
-         [("type_mismatch", "connections.0")]),
-        (program(module("a", "x -> y: str?"), module("b", "z -> w"), connect=("a.y > b.z",)),
-         [("type_mismatch", "connections.0")]),
-        (program(module("a", "x -> y"), module("b", "z -> w"), connect=(".x > b.z", "a.y > b.z")),
-         [("two_sources", "connections.1")]),
+        (
+            program(module("a", "x -> y: int"), module("b", "z: str -> w"), connect=("a.y > b.z",)),
+            [("type_mismatch", "connections.0")],
+        ),
+        (
+            program(module("a", "x -> y: str?"), module("b", "z -> w"), connect=("a.y > b.z",)),
+            [("type_mismatch", "connections.0")],
+        ),
+        (
+            program(module("a", "x -> y"), module("b", "z -> w"), connect=(".x > b.z", "a.y > b.z")),
+            [("two_sources", "connections.1")],
+        ),
         (program(module("a", "x: int -> y"), module("b", "x: str -> z")), [("type_mismatch", "modules.b.x")]),
-        (program(module("a", "x -> y"), outputs=("q", "a.q", "n.y")),
-         [("unknown_field", "outputs.0"), ("unknown_field", "outputs.1"), ("unknown_module", "outputs.2")]),
-        (program(module("a", "x -> y"), module("b", "x -> y"), outputs=("a.y", "b.y")), [("output_clash", "outputs.1")]),
+        (
+            program(module("a", "x -> y"), outputs=("q", "a.q", "n.y")),
+            [("unknown_field", "outputs.0"), ("unknown_field", "outputs.1"), ("unknown_module", "outputs.2")],
+        ),
+        (
+            program(module("a", "x -> y"), module("b", "x -> y"), outputs=("a.y", "b.y")),
+            [("output_clash", "outputs.1")],
+        ),
     ],
-)  # fmt: skip
+)
 def test_refuses_with_the_path(spec: ProgramSpec, expected: list[tuple[str, str]]) -> None:
     assert found(spec) == expected
 

@@ -20,7 +20,22 @@ def found(**field: Any) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "name",
-    "config lm demos signature reasoning history tools trajectory items inputs copy class model_x completed".split(),
+    [
+        "config",
+        "lm",
+        "demos",
+        "signature",
+        "reasoning",
+        "history",
+        "tools",
+        "trajectory",
+        "items",
+        "inputs",
+        "copy",
+        "class",
+        "model_x",
+        "completed",
+    ],
 )
 def test_reserves_the_names_of_dspy(name: str) -> None:
     problem = problem_of_name(name)
@@ -56,9 +71,15 @@ def test_every_other_name_works_in_dspy() -> None:
         ({"choices": ("a",)}, [("unexpected_choices", "f.choices")]),
         ({"schema": {"type": "object"}}, [("unexpected_schema", "f.schema")]),
         ({"constraints": {"ge": 1}}, [("unknown_constraint", "f.constraints.ge")]),
-        ({"type": FieldType.INTEGER, "constraints": {"min_length": 1}}, [("unknown_constraint", "f.constraints.min_length")]),
+        (
+            {"type": FieldType.INTEGER, "constraints": {"min_length": 1}},
+            [("unknown_constraint", "f.constraints.min_length")],
+        ),
         ({"type": FieldType.INTEGER, "constraints": {"ge": "1"}}, [("bad_constraint", "f.constraints.ge")]),
-        ({"type": FieldType.INTEGER, "constraints": {"multiple_of": 0}}, [("bad_constraint", "f.constraints.multiple_of")]),
+        (
+            {"type": FieldType.INTEGER, "constraints": {"multiple_of": 0}},
+            [("bad_constraint", "f.constraints.multiple_of")],
+        ),
         ({"constraints": {"max_length": -1}}, [("bad_constraint", "f.constraints.max_length")]),
         ({"constraints": {"pattern": "("}}, [("bad_constraint", "f.constraints.pattern")]),
         ({"constraints": {"pattern": 3}}, [("bad_constraint", "f.constraints.pattern")]),
@@ -69,7 +90,7 @@ def test_every_other_name_works_in_dspy() -> None:
         ({"constraints": {"pattern": "^a+$", "max_length": 2}, "has_default": True, "default": "aa"}, []),
         ({"type": FieldType.NUMBER, "is_list": True, "constraints": {"ge": 0, "max_length": 2}}, []),
     ],
-)  # fmt: skip
+)
 def test_problems_of_a_field(field: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert found(**field) == expected
 
@@ -80,18 +101,31 @@ def test_problems_of_a_field(field: dict[str, Any], expected: list[tuple[str, st
         ({"type": "string"}, ("unsupported_schema", "f.schema.type")),
         ({"type": "object", "patternProperties": {}}, ("unsupported_schema", "f.schema.patternProperties")),
         ({"type": "object", "required": ["a"]}, ("unsupported_schema", "f.schema.required")),
-        ({"type": "object", "properties": {"a": {"$ref": "https://example.org/a"}}},
-         ("unsupported_schema", "f.schema.properties.a.$ref")),
-        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}},
-          "$defs": {"a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/a"}}}}},
-         ("unsupported_schema", "f.schema.properties.a.$ref.properties.b.$ref")),
+        (
+            {"type": "object", "properties": {"a": {"$ref": "https://example.org/a"}}},
+            ("unsupported_schema", "f.schema.properties.a.$ref"),
+        ),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"$ref": "#/$defs/a"}},
+                "$defs": {"a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/a"}}}},
+            },
+            ("unsupported_schema", "f.schema.properties.a.$ref.properties.b.$ref"),
+        ),
         ({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}, ("bad_schema", "f.schema")),
-        ({"type": "object", "properties": {"a": {"type": "tuple"}}}, ("unsupported_schema", "f.schema.properties.a.type")),
-        ({"type": "object", "properties": {"a": {"enum": [1.5]}}}, ("unsupported_schema", "f.schema.properties.a.enum")),
+        (
+            {"type": "object", "properties": {"a": {"type": "tuple"}}},
+            ("unsupported_schema", "f.schema.properties.a.type"),
+        ),
+        (
+            {"type": "object", "properties": {"a": {"enum": [1.5]}}},
+            ("unsupported_schema", "f.schema.properties.a.enum"),
+        ),
         ({"type": "object", "properties": {"a": 3}}, ("unsupported_schema", "f.schema.properties.a")),
         ({"type": "object", "properties": {"a": {"oneOf": []}}}, ("unsupported_schema", "f.schema.properties.a.type")),
     ],
-)  # fmt: skip
+)
 def test_refuses_schemas_that_it_would_not_hold(schema: dict[str, Any], expected: tuple[str, str]) -> None:
     assert found(type=FieldType.OBJECT, schema=schema) == [expected]
 
