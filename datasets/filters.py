@@ -7,7 +7,7 @@ from django_filters import rest_framework as filters
 from datasets.models import TYPE_CHOICES, Corpus, Dataset, Example, Passage
 
 
-class DatasetFilter(filters.FilterSet):
+class DatasetFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
     name = filters.CharFilter()
     type = filters.ChoiceFilter(choices=TYPE_CHOICES)
     version = filters.NumberFilter()
@@ -18,7 +18,7 @@ class DatasetFilter(filters.FilterSet):
         fields: tuple[str, ...] = ()
 
 
-class CorpusFilter(filters.FilterSet):
+class CorpusFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
     name = filters.CharFilter()
     version = filters.NumberFilter()
     frozen = filters.BooleanFilter(field_name="frozen_at", lookup_expr="isnull", exclude=True)
@@ -28,7 +28,7 @@ class CorpusFilter(filters.FilterSet):
         fields: tuple[str, ...] = ()
 
 
-class ExampleFilter(filters.FilterSet):
+class ExampleFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
     dataset = filters.UUIDFilter(field_name="dataset_id")
     content_hash = filters.CharFilter()
 
@@ -37,7 +37,7 @@ class ExampleFilter(filters.FilterSet):
         fields: tuple[str, ...] = ()
 
 
-class PassageFilter(filters.FilterSet):
+class PassageFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
     corpus = filters.UUIDFilter(field_name="corpus_id")
 
     class Meta:
