@@ -20,9 +20,9 @@ NAMES = ("chat", "json")
 def adapter(name: str) -> dspy.Adapter:
     """The one adapter of this name, `chat` or `json`. Raises ValueError for any other."""
     if name == "chat":
-        return _ChatAdapter()
+        return ChatAdapter()
     if name == "json":
-        return _JSONAdapter()
+        return JSONAdapter()
     raise ValueError(f"There is no adapter called {name!r}; there are {', '.join(NAMES)}.")
 
 
@@ -86,7 +86,9 @@ class _WrittenOnce(dspy.ChatAdapter):  # type: ignore[misc]  # DSPy ships no typ
         return face
 
 
-class _ChatAdapter(_WrittenOnce):
+class ChatAdapter(_WrittenOnce):
+    """Under DSPy's own name, which stream listeners know adapters by."""
+
     def format_assistant_message_content(
         self, signature: type[dspy.Signature], outputs: dict[str, Any], missing_field_message: str | None = None
     ) -> str:
@@ -95,8 +97,8 @@ class _ChatAdapter(_WrittenOnce):
         return "\n\n".join(blocks).strip() + "\n\n[[ ## completed ## ]]\n"
 
 
-class _JSONAdapter(_WrittenOnce, dspy.JSONAdapter):  # type: ignore[misc]  # DSPy ships no types
-    pass
+class JSONAdapter(_WrittenOnce, dspy.JSONAdapter):  # type: ignore[misc]  # DSPy ships no types
+    """Under DSPy's own name, as above."""
 
 
 def _block(name: str, info: Any, value: Any) -> str:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from typing import Any, TypeVar
 
 from dspy.clients.engines.stream_guard import achecked_stream
-from dspy.lm15 import Request, Response, Usage, materialize_response, response_to_events
+from dspy.lm15 import Request, Response, StreamAssemblyError, Usage, materialize_response, response_to_events
 
 from mlops.runtime.engines.accounts import prompt_of
 from mlops.runtime.engines.bridge import bridge
@@ -74,9 +74,10 @@ class AsyncMeteredEngine:
             link, reading = await self._persist(request, record, attempt)
             try:
                 while reading.event is not None:
+                    if reading.event.type == "end":  # before it is passed on: a reader may stop here
+                        _account(record, link, request, reading.events)
                     yield reading.event
                     await self._read_on(reading, link, request, record)
-                record.answered(link, materialize_response(iter(reading.events), request))
             finally:
                 await reading.close()
         except BaseException as error:
@@ -230,6 +231,20 @@ class _Reading:
             await self._stream.aclose()
         finally:
             await self._client.leave()
+
+
+def _account(record: CallRecord, link: Link, request: Request, events: list[Any]) -> None:
+    """Note the answer that these events make up. Raises an lm15 error when they make none."""
+    try:
+        response = materialize_response(iter(events), request)
+    except StreamAssemblyError as error:
+        failure = call_failure(error, link.spec)
+        _bill_part(record, link, error)
+    else:
+        record.answered(link, response)
+        return
+    record.failed(failure)
+    raise raised(failure)
 
 
 def _bill_part(record: CallRecord, link: Link, error: BaseException) -> None:

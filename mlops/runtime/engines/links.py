@@ -15,6 +15,9 @@ from mlops.runtime.engines.failures import refused, shown
 from mlops.runtime.engines.providers import Line, line_to, provider_of
 from mlops.types import LanguageModelSpec
 
+_DSPYS = frozenset({"n", "rollout_id"})
+"""Parameters that DSPy deals with itself and providers never see."""
+
 
 class Client:
     """A line on one event loop, with the slots of its calls."""
@@ -101,7 +104,7 @@ class Link:
 
 
 def _config_of(spec: LanguageModelSpec) -> Config:
-    body = {name: value for name, value in spec.parameters.items() if value is not None}
+    body = {name: value for name, value in spec.parameters.items() if value is not None and name not in _DSPYS}
     try:
         request = request_from_openai_chat({"model": "any", "messages": [{"role": "user", "content": "any"}], **body})
     except Exception as error:

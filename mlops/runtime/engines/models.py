@@ -59,6 +59,11 @@ class LanguageModels:
         for model in models:
             _retire(model)
 
+    async def hang_up(self) -> None:
+        """Close the connections of the running loop."""
+        for model in list(self._models.values()):
+            await model.engine.async_engine.aclose()
+
     def _digest(self, spec: LanguageModelSpec) -> bytes:
         """Reading a whole specification costs more than a look-up, so the digests of the latest objects are kept."""
         known = self._digests.get(id(spec))
@@ -79,6 +84,11 @@ def language_model(spec: LanguageModelSpec) -> dspy.LM:
 def close_language_models() -> None:
     """At the end of the process: close what is idle now, the rest when its calls are over."""
     _models.clear()
+
+
+async def aclose_language_models() -> None:
+    """At the end of an event loop: close its connections. Calls still under way on it fail."""
+    await _models.hang_up()
 
 
 def build(spec: LanguageModelSpec) -> dspy.LM:
