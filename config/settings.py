@@ -180,7 +180,14 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "mlops.api.schema.document_problems",
     ],
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {
+        "CreditKindEnum": "mlops.models.credits.KIND_CHOICES",
+        "DatasetTypeEnum": "datasets.models.TYPE_CHOICES",
+        "FieldTypeEnum": "programs.models.signatures.FIELD_TYPE_CHOICES",
+        "LanguageModelKindEnum": "mlops.models.language_models.KIND_CHOICES",
+        "ModuleKindEnum": "programs.models.programs.KIND_CHOICES",
+        "ProgramStatusEnum": "programs.models.programs.STATUS_CHOICES",
+    },
 }
 
 UNFOLD = {
@@ -194,7 +201,7 @@ UNFOLD = {
 
 SIMPLE_HISTORY_HISTORY_ID_USE_UUID = False
 
-CELERY_BROKER_URL = ENV.redis_url or "memory://"
+CELERY_BROKER_URL = ENV.redis_url or "memory://localhost/"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "ml_inference"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -215,8 +222,14 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": ENV.signet_log_level},
     "loggers": {
+        "celery": {"level": "WARNING"},
         # DSPy logs the values of users; only that something went wrong may pass.
         "dspy": {"handlers": [], "level": "CRITICAL", "propagate": False},
+        # Two lines for each ring of the doorbell would bury everything else.
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        # It sets its own level to DEBUG when it is imported; without handlers only warnings get out.
+        "bm25s": {"handlers": [], "propagate": False},
     },
 }
 

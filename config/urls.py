@@ -15,6 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("executions.api.urls")),
     path("api/v1/", include("mlops.api.urls")),
     path("api/v1/", include("datasets.api.urls")),
+    path("api/v1/", include("programs.api.urls")),
 ]
 
 # Problem documents under the API, Django's own pages elsewhere.

@@ -9,7 +9,9 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from mlops.errors import NotFound
+from mlops.models import LanguageModel
 from mlops.querysets import Viewer
+from mlops.selectors import not_found
 from programs.errors import program_not_found, signature_not_found
 from programs.models import Program, Signature
 from programs.policies import program_policy, signature_policy
@@ -72,6 +74,16 @@ def access_signature(*, actor: Viewer, ref: str | UUID, action: str = "view") ->
         raise signature_not_found()
     signature_policy.check(actor, action, signature)
     return signature
+
+
+def access_language_model(*, actor: Viewer, ref: str | UUID) -> LanguageModel:
+    """The language model that `ref` names, by UUID or by name. Raises `NotFound` (`language_model_not_found`)."""
+    identity = _as_uuid(ref)
+    by = {"name": str(ref).replace("\x00", "")} if identity is None else {"pk": identity}
+    model: LanguageModel | None = LanguageModel.objects.visible_to(actor).filter(**by).first()
+    if model is None:
+        raise not_found(LanguageModel)
+    return model
 
 
 def _candidates(ref: str | UUID) -> QuerySet[Any]:
