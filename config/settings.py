@@ -226,7 +226,7 @@ LOGGING = {
         # DSPy logs the values of users; only that something went wrong may pass.
         "dspy": {"handlers": [], "level": "CRITICAL", "propagate": False},
         # Two lines for each ring of the doorbell would bury everything else.
-        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.worker": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         # It sets its own level to DEBUG when it is imported; without handlers only warnings get out.
         "bm25s": {"handlers": [], "propagate": False},

@@ -82,6 +82,8 @@ token_policy = Policy(
     },
 )
 
+group_policy = Policy("group", {"view": engineers, "create": admins, "change": admins, "delete": admins})
+
 credit_policy = Policy("credit", {"view": any_of(admins, owner)})
 
 language_model_policy = Policy(

@@ -19,7 +19,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 DISCONNECT: Message = {"type": "http.disconnect"}
-Application: TypeAlias = Callable[[Any, Receive, Send], Awaitable[None]]
+Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def body_too_large() -> TooLarge:

@@ -11,6 +11,8 @@ from mlops.models.base import Record, new_id
 from mlops.querysets import LanguageModelQuerySet, ModelPriceQuerySet
 from mlops.types import LanguageModelKind
 
+KIND_CHOICES = [(LanguageModelKind.CHAT.value, _("Chat")), (LanguageModelKind.EMBEDDING.value, _("Embedding"))]
+
 
 class LanguageModel(Record):
     """A model that may be called: where, with which parameters and limits, and what stands in when it fails.
@@ -23,7 +25,7 @@ class LanguageModel(Record):
     kind = models.CharField(
         _("kind"),
         max_length=10,
-        choices=[(LanguageModelKind.CHAT.value, _("Chat")), (LanguageModelKind.EMBEDDING.value, _("Embedding"))],
+        choices=KIND_CHOICES,
         default=LanguageModelKind.CHAT.value,
     )
     api_base = models.CharField(_("base URL"), max_length=300, blank=True)
