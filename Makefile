@@ -11,7 +11,10 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
+LOCKED := --require-hashes --no-deps
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq $(LOCKED)
+# In seconds what takes pip minutes; pip does it where uv cannot.
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet $(LOCKED)
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check snapshot bench lock clean
@@ -31,14 +34,19 @@ $(BIN)/python:
 		echo "Signet needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# uv at the version and hashes of the lock.
+$(VENV)/.installer: | $(BIN)/python
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt > $@
+	@$(PIP) -r $@ || true
+
 # A stamp is younger than its lock when the lock is installed.
-$(VENV)/.installed: requirements.txt | $(BIN)/python
-	@echo "Installing the locked requirements into $(VENV) (a minute or two, once)."
-	$(PIP) -r requirements.txt
+$(VENV)/.installed: requirements.txt | $(VENV)/.installer
+	@echo "Installing the locked requirements into $(VENV), once."
+	@$(UV) -r $< || $(PIP) -r $<
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(PIP) -r requirements-dev.txt
+	@$(UV) -r $< || $(PIP) -r $<
 	@touch $@
 
 run: $(VENV)/.installed

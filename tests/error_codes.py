@@ -60,7 +60,9 @@ def codes_in_use() -> list[Code]:
     """Every code with the first message it is raised with, in the order of the page."""
     trees = [ast.parse(path.read_text()) for app in APPS for path in modules_of(app)]
     kinds = _kinds(trees)
-    first = {("RunError", code.value): Code("RunError", code.value, message) for code, message in OF_MODELS.items()}
+    first: dict[tuple[str, str], Code] = {
+        ("RunError", code.value): Code("RunError", code.value, message) for code, message in OF_MODELS.items()
+    }
     for found in (code for tree in trees for code in _codes_in(tree, kinds)):
         known = first.get((found.kind, found.code))
         if known is None or (found.message and not known.message):

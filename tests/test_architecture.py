@@ -83,9 +83,10 @@ def lines_that_set_a_state(path: Path) -> Iterator[int]:
         if method == "update" and {keyword.arg for keyword in call.keywords} & {"status", "state"}:
             yield call.lineno
     for node in ast.walk(ast.parse(path.read_text())):
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if any(isinstance(target, ast.Attribute) and target.attr in ("status", "state") for target in targets):
-            yield node.lineno
+        if isinstance(node, ast.Assign):
+            names = {target.attr for target in node.targets if isinstance(target, ast.Attribute)}
+            if names & {"status", "state"}:
+                yield node.lineno
 
 
 def test_the_example_of_the_environment_lists_every_variable_and_no_other() -> None:

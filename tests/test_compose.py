@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg2
+import httpx
+import psycopg2  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -182,6 +183,19 @@ class TestRunning:
         self, machine: Machine, running: dict[str, subprocess.Popen[bytes]], name: str
     ) -> None:
         await_health(machine, name, running[name])
+
+    def test_an_execution_is_asked_for_at_web_and_run_by_the_worker(
+        self, machine: Machine, running: dict[str, subprocess.Popen[bytes]]
+    ) -> None:
+        machine.run("load_sample")
+        token = machine.run("create_token", "erin", "--role", "ml_engineer").split()[-1]
+        address, login = f"http://127.0.0.1:{machine.web_port}/api/v1", {"Authorization": f"Bearer {token}"}
+        body = {"input": {"message": "Where is my parcel?"}, "options": {"mode": "async"}}
+        asked = httpx.post(f"{address}/programs/triage/execute/", json=body, headers=login, timeout=30)
+        assert asked.status_code == 202, asked.text
+        row = httpx.get(f"{address}/executions/{asked.json()['id']}/?wait=30", headers=login, timeout=60).json()
+        assert row["state"] == "completed", row
+        assert row["output"].keys() == {"intent", "urgency"}
 
     @pytest.mark.parametrize("name", LONG_RUNNING)
     def test_each_service_stops_cleanly_when_asked(
