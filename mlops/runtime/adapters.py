@@ -6,7 +6,7 @@ What the model is sent is the same, character for character; golden tests hold i
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -35,6 +35,7 @@ class _Face:
     output_fields: dict[str, Any]
     system: str | None = None
     requirements: str | None = None
+    formats: dict[tuple[bool, bool], dict[str, Any]] = field(default_factory=dict)
 
 
 class _WrittenOnce(dspy.ChatAdapter):  # type: ignore[misc]  # DSPy ships no types
@@ -98,7 +99,15 @@ class ChatAdapter(_WrittenOnce):
 
 
 class JSONAdapter(_WrittenOnce, dspy.JSONAdapter):  # type: ignore[misc]  # DSPy ships no types
-    """Under DSPy's own name, as above."""
+    """Under DSPy's own name, as above. The schema of the answer is built once for what a model supports."""
+
+    def _prepare_response_format(self, lm: dspy.LM, lm_kwargs: dict[str, Any], signature: type[dspy.Signature]) -> None:
+        supported = ("response_format" in lm.supported_params, bool(lm.supports_response_schema))
+        formats = self._face(signature).formats
+        if supported not in formats:
+            formats[supported] = {}
+            super()._prepare_response_format(lm, formats[supported], signature)
+        lm_kwargs.update(formats[supported])
 
 
 def _block(name: str, info: Any, value: Any) -> str:

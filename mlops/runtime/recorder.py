@@ -124,9 +124,13 @@ class Recorder:
 
     def _bounded(self, value: Any) -> Any:
         if isinstance(value, str):
-            room = min(MAX_TEXT, MAX_TRACE - self._kept)
-            self._kept += min(len(value), max(room, 0))
-            return value if len(value) <= room else value[: max(room, 0)] + " [cut]"
+            size = len(value)
+            if size <= MAX_TEXT and self._kept + size <= MAX_TRACE:
+                self._kept += size
+                return value
+            room = max(min(MAX_TEXT, MAX_TRACE - self._kept), 0)
+            self._kept += room
+            return value[:room] + " [cut]"
         if isinstance(value, Mapping):
             items = {key: self._bounded(item) for key, item in value.items()}
             return value if all(items[key] is item for key, item in value.items()) else items
@@ -165,7 +169,9 @@ def span(kind: SpanKind, name: str, *, module: str = "", input: Any = None) -> I
     """
     recorder = _recorder.get() or Recorder()
     above = _parent.get()
-    opened = recorder.add(kind, name, module=module or (above.module if above else ""), parent=above.id if above else None)
+    opened = recorder.add(
+        kind, name, module=module or (above.module if above else ""), parent=above.id if above else None
+    )
     if input is not None:
         recorder.keep(opened, "input", input)
     token = _parent.set(opened)

@@ -42,8 +42,6 @@ class Capabilities:
     def parameters(self) -> frozenset[str]:
         found = self._table[3] | _PLAIN_PARAMETERS
         found = found | _TOOL_PARAMETERS if self.tools else found - _TOOL_PARAMETERS
-        if self._spec.supports_json_schema is False:
-            return found - {"response_format"}
         return found | {"response_format"} if self.json_schema else found
 
     @cached_property

@@ -11,6 +11,10 @@ import pydantic
 import pytest
 
 from mlops.runtime.adapters import adapter
+from mlops.runtime.context import execution_context
+from mlops.runtime.engines import language_model
+from tests.mlops.runtime.calling import spec_of
+from tests.provider import Provider
 
 
 class Person(pydantic.BaseModel):
@@ -41,6 +45,13 @@ class Plain(dspy.Signature):  # type: ignore[misc]  # DSPy ships no types
     question: str = dspy.InputField()
     context: str = dspy.InputField()
     answer: str = dspy.OutputField()
+
+
+class Sorted(dspy.Signature):  # type: ignore[misc]  # DSPy ships no types
+    question: str = dspy.InputField()
+    kind: Literal["a", "b"] = dspy.OutputField()
+    score: float = dspy.OutputField(ge=0, le=1)
+    tags: list[str] = dspy.OutputField()
 
 
 EVERYTHING = {
@@ -125,6 +136,19 @@ def test_typed_answers_round_trip(name: str) -> None:
     assert adapter(name).parse(Everything, written) == ANSWERED
     spoiled = written.replace("0.5", "much")
     assert parsed(adapter(name), Everything, spoiled)[0] == "error"
+
+
+@pytest.mark.parametrize("supports_json_schema", [True, False, None])
+def test_requests_in_json_are_those_of_dspy(provider: Provider, supports_json_schema: bool | None) -> None:
+    name = "openai/stub" if supports_json_schema is None else "openai/gpt-4o-mini"
+    lm = language_model(spec_of(provider, name, supports_json_schema=supports_json_schema))
+    predict = dspy.Predict(Sorted)
+    for asking in (dspy.JSONAdapter(), adapter("json"), adapter("json")):
+        with execution_context(lm, asking):
+            predict(question="why?")
+    expected, written, remembered = (received.body for received in provider.requests)
+    assert expected == written == remembered
+    assert ("response_format" in expected) is (supports_json_schema is not None)
 
 
 def test_changed_instructions_are_seen() -> None:
