@@ -12,7 +12,17 @@ from pathlib import Path
 from benchmarks.scenarios import Sample
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_COLUMNS = ("per_second", "us_per_call", "p50_ms", "p95_ms", "cpu_ms", "pss_mib", "submitted_per_second", "errors")
+_COLUMNS = (
+    "per_second",
+    "us_per_call",
+    "p50_ms",
+    "p95_ms",
+    "cpu_ms",
+    "pss_mib",
+    "submitted_per_second",
+    "executions",
+    "errors",
+)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,9 @@ class Run:
 
     def _sync(self) -> Iterator[Sample]:
         with self._running("sync") as compared:
+            scenarios.set_latency(self._around.provider_url, 0)
+            for system in compared:
+                scenarios.load(system, "sync", 16, seconds=2)  # imports, pools and caches are no part of a round
             for latency_ms, clients in scenarios.SYNC_SETTINGS:
                 scenarios.set_latency(self._around.provider_url, latency_ms)
                 for _ in range(self._rounds):

@@ -135,14 +135,14 @@ def ours(around: Surroundings, suffix: str = "") -> Iterator[System]:
             python("manage.py", "create_token", "bench", "--role", "ml_engineer", "--credits", "1000000"), env
         )
         run_to_end(python("manage.py", "shell", "-c", "from benchmarks.seed import seed; seed()"), env)
-        celery = [program("celery"), "-A", "config", "worker", "-Q", "ml_inference", "--loglevel", "WARNING"]
+        celery = [program("celery"), "-A", "config", "worker", "-Q", "ml_inference", "--pool", "threads", "-c", "4"]
         with (
             running(
                 _uvicorn("config.asgi:application", port),
                 folder / "web.log",
                 env | {"SIGNET_CONCURRENCY": WEB_CONCURRENCY},
             ) as web,
-            running(celery, folder / "worker.log", env) as worker,
+            running([*celery, "--loglevel", "WARNING"], folder / "worker.log", env) as worker,
         ):
             wait_for_port(port, folder / "web.log")
             yield System(
