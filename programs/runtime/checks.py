@@ -54,9 +54,10 @@ class _Check:
         self._validator: SchemaValidator = self._model.__pydantic_validator__
 
     def json_schema(self) -> dict[str, Any]:
-        """The fields as JSON Schema, for forms, tools and documentation."""
+        """The fields as JSON Schema without references, for forms, tools and documentation."""
         schema: dict[str, Any] = self._model.model_json_schema()
-        return schema
+        inlined: dict[str, Any] = _inlined(schema, schema.pop("$defs", {}))
+        return inlined
 
     def _problems(self, values: Mapping[str, Any]) -> list[Problem]:
         try:
@@ -136,6 +137,18 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_plain(item) for item in value]
     return to_jsonable_python(value, fallback=str)
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """`schema` with references replaced by what they mean. Ends, since a schema that contains itself is refused."""
+    if isinstance(schema, list):
+        return [_inlined(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if (reference := schema.get("$ref")) and isinstance(reference, str):
+        rest = {name: value for name, value in schema.items() if name != "$ref"}
+        return _inlined({**definitions[reference.rpartition("/")[2]], **rest}, definitions)
+    return {name: _inlined(value, definitions) for name, value in schema.items()}
 
 
 def _translated(error: ValidationError) -> list[Problem]:

@@ -36,7 +36,10 @@ def build_custom(
 
 
 class InThread(dspy.Module):  # type: ignore[misc]  # DSPy is untyped
-    """A module without an async form, run in a thread with the context of its caller."""
+    """A module without an async form, run in a thread with the context of its caller.
+
+    A deadline or a cancellation ends the waiting for it, not the thread.
+    """
 
     def __init__(self, inner: dspy.Module) -> None:
         super().__init__()

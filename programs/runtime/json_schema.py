@@ -79,6 +79,9 @@ class _Converter:
             if keyword in schema:
                 return self._special(keyword, schema, path, depth)
         kind = schema.get("type")
+        if kind is None:
+            _only(schema, {"type"}, path)
+            return Any
         if isinstance(kind, list) and kind:
             return _union([self._one_of(one, schema, path, depth) for one in kind])
         return self._typed(kind, schema, path, depth)

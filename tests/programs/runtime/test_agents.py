@@ -226,6 +226,33 @@ def test_the_tools_of_the_sample_workspace(sync: bool) -> None:
     ]
 
 
+def test_a_copy_for_an_optimizer_runs_and_shares_what_is_outside() -> None:
+    class World:
+        def __init__(self) -> None:
+            self.queries: list[str] = []
+
+        def retrieve(self, corpus: str, query: str, k: int) -> list[str]:
+            self.queries.append(query)
+            return []
+
+    world = World()
+    ports = Ports(
+        retrieve=world.retrieve, tools=load_registered({"s": "executions.runtime.tools:search_knowledge_base"})
+    )
+    spec = program(
+        module("search", kind="retrieve", corpus="kb", input="question"),
+        module("agent", "question, passages: list[str] -> answer", "react", tools=["s"], corpus="kb"),
+    )
+    made = build(spec, ports)
+    twin = made.module.deepcopy()
+    assert [name for name, _ in twin.named_predictors()] == ["m_agent.react"]
+    assert twin.child("agent").react is not made.module.child("agent").react
+    answer = steps(("s", {"query": "tool"}), ("submit", {"answer": "x"}))
+    with execution_context(scripted(answer), adapter("chat")):
+        assert twin(question="module").answer == "x"
+    assert world.queries == ["module", "tool"]
+
+
 def test_a_tool_that_searches_needs_a_corpus() -> None:
     ports = Ports(tools=load_registered({"s": "executions.runtime.tools:search_knowledge_base"}))
     problems = problems_of_program(program(module("agent", "question -> answer", "react", tools=["s"])), ports)

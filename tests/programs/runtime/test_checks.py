@@ -144,6 +144,21 @@ def test_fills_in_defaults_and_leaves_optional_fields_out() -> None:
     assert check.validate({"a": "1", "d": None, "b": None}) == {"a": "1", "b": 3, "c": ["x"]}
 
 
+def test_the_json_schema_has_no_references() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"owner": {"$ref": "#/$defs/person"}},
+        "$defs": {"person": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}},
+    }
+    found = InputCheck(
+        [FieldSpec("car", FieldType.OBJECT, schema=schema), FieldSpec("n", FieldType.INTEGER)]
+    ).json_schema()
+    assert found["required"] == ["car", "n"]
+    assert found["properties"]["n"]["type"] == "integer"
+    assert found["properties"]["car"]["properties"]["owner"]["properties"]["name"]["type"] == "string"
+    assert "$" not in str(found)
+
+
 def test_output_becomes_plain_json() -> None:
     person = value_type(FieldSpec("person", FieldType.OBJECT, schema=PERSON)).model_validate({"name": "Ann", "copy": 1})
     check = OutputCheck(

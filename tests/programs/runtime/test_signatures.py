@@ -123,7 +123,7 @@ def test_problems_of_a_field(field: dict[str, Any], expected: list[tuple[str, st
             ("unsupported_schema", "f.schema.properties.a.enum"),
         ),
         ({"type": "object", "properties": {"a": 3}}, ("unsupported_schema", "f.schema.properties.a")),
-        ({"type": "object", "properties": {"a": {"oneOf": []}}}, ("unsupported_schema", "f.schema.properties.a.type")),
+        ({"type": "object", "properties": {"a": {"oneOf": []}}}, ("unsupported_schema", "f.schema.properties.a.oneOf")),
     ],
 )
 def test_refuses_schemas_that_it_would_not_hold(schema: dict[str, Any], expected: tuple[str, str]) -> None:
