@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import dspy
 
 from executions.types import RunError
@@ -11,6 +13,8 @@ from mlops.types import ModelErrorCode
 from programs.runtime.agents import NoAnswer
 from programs.runtime.checks import InvalidOutput
 from programs.runtime.modules import MissingLanguageModel, ModuleFailed
+
+_UNFIT = re.compile(r"\AFailed to parse field (\w+)(?: with value|:)")
 
 UNPARSABLE = ModelErrorCode.UNPARSABLE_OUTPUT.value
 
@@ -36,7 +40,7 @@ def _told(error: BaseException) -> tuple[str, str]:
         fields = "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)
         return UNPARSABLE, f"The output does not fit: {fields}"
     if isinstance(error, dspy.AdapterParseError):
-        return UNPARSABLE, _missing_fields(error)
+        return UNPARSABLE, _unread(_first(error))
     if isinstance(error, NoAnswer):
         return UNPARSABLE, str(error)
     if isinstance(error, MissingLanguageModel):
@@ -49,9 +53,18 @@ def _listed(error: DomainError) -> str:
     return "; ".join(f"{one.field}: {one.message}" if one.field else one.message for one in error.problems)
 
 
-def _missing_fields(error: dspy.AdapterParseError) -> str:
-    """Which fields were not there. What the model said is in the trace; it does not belong into an error."""
+def _first(error: dspy.AdapterParseError) -> dspy.AdapterParseError:
+    """The first answer's error: when the chat adapter fails, DSPy asks once more for JSON and reports that failure."""
+    while isinstance(error.__context__, dspy.AdapterParseError):
+        error = error.__context__
+    return error
+
+
+def _unread(error: dspy.AdapterParseError) -> str:
+    """Which fields could not be read. What the model said is in the trace; it does not belong into an error."""
     expected = list(error.signature.output_fields)
+    if (unfit := _UNFIT.search(str(error))) and unfit[1] in expected:
+        return f"The model's answer has no usable value for the field {unfit[1]}."
     found = error.parsed_result if isinstance(error.parsed_result, dict) else {}
     missing = [name for name in expected if name not in found] or expected
-    return f"The model's answer could not be read: {', '.join(missing)}."
+    return f"The model's answer lacks fields: {', '.join(missing)}."

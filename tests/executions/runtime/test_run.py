@@ -112,9 +112,10 @@ def test_wrong_input_asks_no_model(values: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("garbage", "The model's answer could not be read: reasoning, score."),
-        ("", "The model's answer could not be read: reasoning, score."),
-        (fields(reasoning="r", score="many"), "The model's answer could not be read"),
+        ("garbage", "The model's answer lacks fields: reasoning, score."),
+        ("", "The model's answer lacks fields: reasoning, score."),
+        (fields(reasoning="r"), "The model's answer lacks fields: score."),
+        (fields(reasoning="r", score="many"), "The model's answer has no usable value for the field score."),
         (fields(reasoning="r", score="7"), "The output does not fit: score: Input should be less than or equal to 1."),
         (fields(reasoning="r", score="nan"), "The output does not fit: score: This field is required."),
     ],
@@ -133,6 +134,13 @@ def test_an_answer_that_does_not_fit_names_the_field_and_is_paid_for(said: str, 
     assert result.usage.total >= 15
     assert result.cost
     assert "garbage" not in result.error.message
+
+
+def test_the_json_adapter_names_the_field_too() -> None:
+    made = build(program(module("a", "q -> size: int"), adapter=AdapterName.JSON), Ports())
+    result = result_of(made, lambda given, request: '{"size": "large"}', {"q": "x"})
+    message = "The model's answer has no usable value for the field size."
+    assert result.error == RunError("unparsable_output", message, "a")
 
 
 @pytest.mark.parametrize(
