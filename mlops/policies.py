@@ -58,7 +58,8 @@ class Policy:
 
 
 def itself(actor: Viewer, row: Any) -> bool:
-    return everybody(actor, row) and row is not None and row.pk == actor.pk
+    """Who the row is; without a row, whoever is logged in and would find themselves."""
+    return everybody(actor, row) and (row is None or row.pk == actor.pk)
 
 
 user_policy = Policy(

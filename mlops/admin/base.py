@@ -112,6 +112,11 @@ class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has
         """Hook: one service call."""
         raise NotImplementedError
 
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        """A row that is not there yet has nothing to show of its children."""
+        shown: list[Any] = list(super().get_inlines(request, obj))
+        return shown if obj else [inline for inline in shown if not issubclass(inline, ReadOnlyInline)]
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
             changed = {name: form.cleaned_data[name] for name in form.changed_data}
