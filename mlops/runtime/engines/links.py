@@ -61,6 +61,11 @@ class Link:
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
         self._lock = threading.Lock()
 
+    @property
+    def lines(self) -> int:
+        """How many event loops have connections to the model."""
+        return len(self._clients)
+
     def client(self) -> Client:
         """The client of the running loop, connected when first used. Raises lm15 errors."""
         loop = asyncio.get_running_loop()

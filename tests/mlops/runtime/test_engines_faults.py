@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import re
 from typing import Any
 
 import dspy
@@ -143,11 +143,11 @@ def test_deadline_bounds_attempts_and_fallbacks_together(provider: Provider, bac
     provider.script(*[trickle(0.05)] * 9)
     backup.script(*[hang()] * 9)
     spare = spec_of(backup, "openai/spare", timeout_s=60)
-    began = time.monotonic()
     failure, recorder, _ = fail(spec_of(provider, timeout_s=0.25, deadline_s=0.9, max_retries=1, fallbacks=(spare,)))
-    assert failure.code is Code.TIMEOUT
     assert set(codes_of(recorder)) == {"timeout"}
-    assert time.monotonic() - began < 8  # the other limits add up to a minute
+    limit = re.fullmatch(r"No answer within ([\d.]+) s\.", failure.message)
+    assert limit is not None
+    assert float(limit[1]) < 0.9  # what was left, not the minute that the fallback has by itself
 
 
 def test_provider_that_is_not_there(provider: Provider) -> None:

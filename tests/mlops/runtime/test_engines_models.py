@@ -17,7 +17,7 @@ from mlops.runtime.engines.models import LanguageModels
 from mlops.runtime.matcher import MODEL
 from mlops.runtime.recorder import Recorder, recording
 from mlops.types import LanguageModelKind, LanguageModelSpec, ModelErrorCode, Price
-from tests.mlops.runtime.calling import aask, ask, ask_synchronously, fail, llm_span, run, spec_of
+from tests.mlops.runtime.calling import SECRET, aask, ask, ask_synchronously, fail, llm_span, run, spec_of
 from tests.provider import Provider, hang, status
 
 
@@ -59,10 +59,10 @@ def test_cache_is_bounded_and_closes_what_it_drops(provider: Provider) -> None:
         with dspy.context(lm=first, adapter=dspy.ChatAdapter(), disable_history=True):
             await dspy.Predict("question -> answer").acall(question="why?")
         link = first.engine.async_engine.chain[0]
-        before = len(link._clients)
+        before = link.lines
         models.get(spec_of(provider, "openai/second"))
         models.get(spec_of(provider, "openai/third"))
-        while link._clients:
+        while link.lines:
             await asyncio.sleep(0.01)
         return before, len(models)
 
@@ -86,7 +86,7 @@ def test_dropped_model_finishes_its_call_first(provider: Provider) -> None:
         close_language_models()
         await asyncio.sleep(0.05)
         answers = await asyncio.gather(first, aask(spec, Recorder()))
-        while lm.engine.async_engine.chain[0]._clients:
+        while lm.engine.async_engine.chain[0].lines:
             await asyncio.sleep(0.01)
         return [answer.answer for answer in answers]
 
@@ -185,6 +185,25 @@ def test_operator_knows_better_than_the_tables(provider: Provider) -> None:
     assert not denied.supports_response_schema
     assert "tools" not in denied.supported_params
     assert "response_format" in denied.supported_params  # plain JSON is another matter
+
+
+@pytest.mark.parametrize(
+    "prefix", ["anthropic", "deepseek", "gemini", "groq", "hosted_vllm", "moonshot", "ollama", "openrouter", "xai"]
+)
+def test_providers_of_lm15_are_called_at_the_base_given(provider: Provider, prefix: str) -> None:
+    """Each speaks its own protocol; those that are not OpenAI's are told apart by the address they ask for."""
+    spec = spec_of(provider, f"{prefix}/stub", max_retries=0)
+    if prefix in ("anthropic", "gemini"):
+        assert fail(spec)[0].code is ModelErrorCode.INVALID_REQUEST  # no such address at an OpenAI server
+    else:
+        assert ask(spec)[0].answer == "some answer"
+        assert provider.requests[0].body["model"] == "stub"
+        assert provider.requests[0].headers["authorization"] == f"Bearer {SECRET}"
+
+
+def test_local_servers_need_no_secret(provider: Provider) -> None:
+    for name in ("ollama/stub", "hosted_vllm/stub", "openai/stub"):
+        assert ask(spec_of(provider, name, api_key=None))[0].answer == "some answer"
 
 
 def test_provider_that_lm15_lacks_is_reached_through_litellm(provider: Provider) -> None:

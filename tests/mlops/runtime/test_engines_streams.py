@@ -113,7 +113,7 @@ def test_nothing_is_repeated_after_the_first_event(
     provider.script(fault)
     recorder = Recorder()
     with pytest.raises(LM15Error) as caught:
-        streaming(spec_of(provider, timeout_s=0.3, fallbacks=(spec_of(backup, "openai/spare"),)), recorder)
+        streaming(spec_of(provider, timeout_s=1, fallbacks=(spec_of(backup, "openai/spare"),)), recorder)
     assert failure_of(caught.value).code is code
     assert (len(provider.requests), len(backup.requests)) == (1, 0)
     assert llm_span(recorder).error.startswith(code)
@@ -191,7 +191,7 @@ def test_reader_keeps_its_own_context_between_events(provider: Provider) -> None
 
 
 def test_slot_is_held_until_the_end_and_then_given_back(provider: Provider) -> None:
-    spec = spec_of(provider, concurrency_limit=1, timeout_s=0.3, max_retries=0)
+    spec = spec_of(provider, concurrency_limit=1, timeout_s=1, max_retries=0)
     provider.script(hang())
     with pytest.raises(LM15Error):
         stream(spec, Recorder())

@@ -17,7 +17,7 @@ from mlops.runtime.engines import language_model
 from mlops.runtime.recorder import Recorder
 from mlops.types import LanguageModelSpec, ModelErrorCode
 from tests.mlops.runtime.calling import aask, fail, program, run, spec_of
-from tests.provider import Exchange, Provider, hang
+from tests.provider import Exchange, Provider, hang, reset, status
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -99,9 +99,13 @@ def test_waiting_for_a_slot_ends_with_the_deadline_and_counts_as_waiting(provide
 
 
 def test_slot_is_given_back_after_a_failure(provider: Provider) -> None:
-    provider.script(*[hang()] * 3)
-    spec = spec_of(provider, concurrency_limit=1, timeout_s=0.1, max_retries=0)
-    assert [fail(spec)[0].code for _ in range(3)] == [ModelErrorCode.TIMEOUT] * 3
+    provider.script(hang(), status(500), reset())
+    spec = spec_of(provider, concurrency_limit=1, timeout_s=1, max_retries=0)
+    assert [fail(spec)[0].code for _ in range(3)] == [
+        ModelErrorCode.TIMEOUT,
+        ModelErrorCode.PROVIDER_UNAVAILABLE,
+        ModelErrorCode.PROVIDER_UNAVAILABLE,
+    ]
     assert run(calls(spec, 2))
 
 
@@ -110,7 +114,7 @@ def test_every_loop_has_its_own_connections(provider: Provider) -> None:
     for _ in range(3):
         asyncio.run(calls(spec, 2))
     link = language_model(spec).engine.async_engine.chain[0]
-    assert len(link._clients) == 1  # those of closed loops are gone
+    assert link.lines == 1  # those of closed loops are gone
 
 
 def test_synchronous_calls_of_many_threads(provider: Provider) -> None:
