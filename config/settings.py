@@ -196,7 +196,7 @@ UNFOLD = {
     "SITE_SYMBOL": "verified",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": []},
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "config.admin_site.navigation"},
 }
 
 SIMPLE_HISTORY_HISTORY_ID_USE_UUID = False

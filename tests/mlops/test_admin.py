@@ -311,6 +311,18 @@ def test_higher_apps_add_panels(browser: Client, alice: User, monkeypatch: pytes
     assert f"<p>{alice.pk}!</p>" in html
 
 
+def test_the_sidebar_leads_to_what_one_may_see(browser: Client, erin: User) -> None:
+    for client in (browser, _logged_in(erin)):
+        html = client.get(reverse("admin:index")).content.decode()
+        assert [name for name in PAGES if f'href="{page(name, "changelist")}"' not in html] == []
+
+
+def _logged_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
 def test_markup_in_names_is_escaped(browser: Client, admin: User) -> None:
     make_token(admin, name="<script>alert(1)</script>")
 

@@ -1,0 +1,57 @@
+"""The sidebar of the admin: what there is to see, in the order in which people work with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Groups of links to the lists that this person may open; models without an admin page are left out."""
+    groups = [
+        (
+            _("Programs"),
+            {
+                "programs.program": "account_tree",
+                "programs.signature": "edit_note",
+                "programs.promptversion": "chat",
+                "programs.deployment": "rocket_launch",
+            },
+        ),
+        (_("Executions"), {"executions.execution": "play_circle", "executions.feedback": "thumb_up"}),
+        (_("Data"), {"datasets.dataset": "dataset", "datasets.corpus": "library_books"}),
+        (_("Language models"), {"mlops.languagemodel": "neurology", "mlops.modelprice": "sell"}),
+        (
+            _("People"),
+            {
+                "mlops.user": "person",
+                "auth.group": "group",
+                "mlops.apitoken": "key",
+                "mlops.creditentry": "account_balance_wallet",
+            },
+        ),
+    ]
+    filled = [(title, _links(request, icons)) for title, icons in groups]
+    return [{"title": title, "separator": True, "items": items} for title, items in filled if items]
+
+
+def _links(request: HttpRequest, icons: dict[str, str]) -> list[dict[str, Any]]:
+    return [link for label, icon in icons.items() if (link := _link(request, label, icon)) is not None]
+
+
+def _link(request: HttpRequest, label: str, icon: str) -> dict[str, Any] | None:
+    app_label, _dot, name = label.partition(".")
+    try:
+        model = apps.get_model(app_label, name)
+    except LookupError:
+        return None
+    page = admin.site._registry.get(model)
+    if page is None or not page.has_view_permission(request):
+        return None
+    address = reverse(f"admin:{app_label}_{name}_changelist")
+    return {"title": str(model._meta.verbose_name_plural).capitalize(), "icon": icon, "link": address}
