@@ -28,7 +28,7 @@ class FieldBody(StrictSerializer):
     type = serializers.ChoiceField(choices=FIELD_TYPE_CHOICES, default=FieldType.STRING.value)
     is_list = serializers.BooleanField(default=False)
     description = serializers.CharField(default="", allow_blank=True)
-    required = serializers.BooleanField(default=True)
+    required = serializers.BooleanField(default=True)  # type: ignore[assignment]  # shadows an attribute of fields
     has_default = serializers.BooleanField(required=False, help_text="True where `default` is given.")
     default = serializers.JSONField(required=False, allow_null=True)
     choices = serializers.ListField(child=serializers.CharField(), default=list)

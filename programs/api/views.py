@@ -88,7 +88,7 @@ class ProgramViewSet(Creates, Updates, Deletes):
         )
 
     def perform_update(self, row: Program, fields: dict[str, Any]) -> Program:
-        return services.update_program(actor=self.actor, program=row, **program_arguments(fields))  # type: ignore[typeddict-item]
+        return services.update_program(actor=self.actor, program=row, **program_arguments(fields))
 
     def perform_destroy(self, row: Program) -> None:
         services.delete_program(actor=self.actor, program=row)
@@ -126,7 +126,7 @@ class ProgramViewSet(Creates, Updates, Deletes):
         to = referred_program(self.actor, fields["to"], "to") if "to" in fields else None
         return self.answer(services.roll_back_program(actor=self.actor, program=row, to=to, reason=fields["reason"]))
 
-    @extend_schema(responses=bodies.ValidationBody)
+    @extend_schema(responses=bodies.ValidationBody)  # type: ignore[untyped-decorator]  # drf-spectacular has no types
     @action(detail=True, methods=["post"])
     def validate(self, request: Request, pk: str) -> Response:
         """Build it and report every problem; nothing changes."""
@@ -160,7 +160,7 @@ class SignatureViewSet(Creates, Updates, Deletes):
         return services.create_signature(actor=self.actor, **_with_specs(fields))
 
     def perform_update(self, row: Signature, fields: dict[str, Any]) -> Signature:
-        return services.update_signature(actor=self.actor, signature=row, **_with_specs(fields))  # type: ignore[typeddict-item]
+        return services.update_signature(actor=self.actor, signature=row, **_with_specs(fields))
 
     def perform_destroy(self, row: Signature) -> None:
         services.delete_signature(actor=self.actor, signature=row)
@@ -169,7 +169,7 @@ class SignatureViewSet(Creates, Updates, Deletes):
     def new_version(self, request: Request, pk: str) -> Response:
         """The next version: a copy with the changes."""
         fields = _with_specs(self.arguments())
-        row = services.new_signature_version(actor=self.actor, signature=self.get_object(), **fields)  # type: ignore[typeddict-item]
+        row = services.new_signature_version(actor=self.actor, signature=self.get_object(), **fields)
         address = request.build_absolute_uri(self.reverse_action("detail", args=[row.pk]))
         return self.answer(row, 201, Location=address)
 
@@ -188,7 +188,7 @@ class ModuleViewSet(Creates, Updates, Deletes):
         return services.add_module(actor=self.actor, program=program, module=module_input(self.actor, fields))
 
     def perform_update(self, row: Module, fields: dict[str, Any]) -> Module:
-        return services.update_module(actor=self.actor, module=row, **module_arguments(self.actor, fields))  # type: ignore[typeddict-item]
+        return services.update_module(actor=self.actor, module=row, **module_arguments(self.actor, fields))
 
     def perform_destroy(self, row: Module) -> None:
         services.remove_module(actor=self.actor, module=row)

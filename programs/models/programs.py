@@ -16,11 +16,12 @@ from programs.models.signatures import Signature
 from programs.querysets import ProgramPartQuerySet, ProgramQuerySet
 from programs.types import FIELD_NAME_PATTERN, NAME_PATTERN, ModuleKind, ProgramStatus
 
+DRAFT, TESTING, PRODUCTION, ARCHIVED = (status.value for status in ProgramStatus)
 STATUS_CHOICES = [
-    (ProgramStatus.DRAFT.value, _("Draft")),
-    (ProgramStatus.TESTING.value, _("Testing")),
-    (ProgramStatus.PRODUCTION.value, _("Production")),
-    (ProgramStatus.ARCHIVED.value, _("Archived")),
+    (DRAFT, _("Draft")),
+    (TESTING, _("Testing")),
+    (PRODUCTION, _("Production")),
+    (ARCHIVED, _("Archived")),
 ]
 KIND_CHOICES = [
     (ModuleKind.PREDICT.value, _("Predict")),
@@ -42,9 +43,7 @@ class Program(Record):
     name = models.CharField(_("name"), max_length=63, validators=[RegexValidator(NAME_PATTERN)])
     version = models.PositiveIntegerField(_("version"), default=1, editable=False)
     description = models.TextField(_("description"), blank=True)
-    status = FSMField(
-        _("status"), default=ProgramStatus.DRAFT.value, choices=STATUS_CHOICES, protected=True, editable=False
-    )
+    status = FSMField(_("status"), default=DRAFT, choices=STATUS_CHOICES, protected=True, editable=False)
     config = models.JSONField(
         _("config"), default=dict, blank=True, help_text=_("adapter, outputs, capture, deadline_s, parameters")
     )
@@ -90,24 +89,16 @@ class Program(Record):
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
-    @transition(field=status, source=ProgramStatus.DRAFT.value, target=ProgramStatus.TESTING.value)  # type: ignore[untyped-decorator]  # django_fsm has no types
+    @transition(field=status, source=DRAFT, target=TESTING)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def submit(self) -> None:
         """The content is frozen from here on."""
 
-    @transition(
-        field=status,
-        source=[ProgramStatus.TESTING.value, ProgramStatus.ARCHIVED.value],
-        target=ProgramStatus.PRODUCTION.value,
-    )
+    @transition(field=status, source=[TESTING, ARCHIVED], target=PRODUCTION)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def deploy(self) -> None:
         """This version answers for the name."""
         self.traffic_percentage = 100
 
-    @transition(
-        field=status,
-        source=[ProgramStatus.DRAFT.value, ProgramStatus.TESTING.value, ProgramStatus.PRODUCTION.value],
-        target=ProgramStatus.ARCHIVED.value,
-    )
+    @transition(field=status, source=[DRAFT, TESTING, PRODUCTION], target=ARCHIVED)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def archive(self) -> None:
         """Nothing new runs on this version; what ran keeps it."""
         self.traffic_percentage = 0

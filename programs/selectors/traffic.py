@@ -10,4 +10,4 @@ from programs.models import Program, PromptVersion
 def weighs_prompt_versions(program: Program) -> bool:
     """Whether any module of `program` shares its traffic between several prompt versions."""
     shared = PromptVersion.objects.filter(module__program=program, traffic_percentage__gt=0).values("module")
-    return shared.annotate(versions=Count("pk")).filter(versions__gt=1).exists()
+    return bool(shared.annotate(versions=Count("pk")).filter(versions__gt=1).exists())

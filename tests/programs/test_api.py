@@ -227,7 +227,7 @@ def test_an_ml_user_reads_production_and_changes_nothing(user: APIClient) -> Non
         lambda: user.patch(f"{API}/programs/triage/", {"description": "mine"}),
         lambda: user.delete(f"{API}/programs/triage/"),
         *(
-            lambda verb=verb: user.post(f"{API}/programs/triage/{verb}/")  # type: ignore[misc]
+            lambda verb=verb: user.post(f"{API}/programs/triage/{verb}/")
             for verb in ("submit", "deploy", "archive", "new_version", "roll_back", "validate")
         ),
         lambda: user.post(f"{API}/signatures/", {"name": "mine", "shorthand": "a -> b"}),

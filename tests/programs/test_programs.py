@@ -212,7 +212,7 @@ def test_content_is_frozen_outside_draft(erin: User, status: str) -> None:
 def test_an_ml_user_may_change_nothing(charlie: User, erin: User) -> None:
     program = two_steps(erin)
     before = _rows(program)
-    attempts = [
+    attempts: list[Callable[[], Any]] = [
         *_every_change(charlie, program),
         lambda: create_program(actor=charlie, name="mine"),
         lambda: new_version(actor=charlie, program=program),
