@@ -99,8 +99,10 @@ def _codes_in(tree: ast.Module, kinds: dict[str, str]) -> Iterator[Code]:
             continue
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
         if name in kinds:
-            given = {keyword.arg: keyword.value for keyword in node.keywords}
-            positional = dict(zip(("code", "message"), node.args, strict=False)) if name != "all_of" else {}
+            given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+            positional: dict[str, ast.expr] = (
+                dict(zip(("code", "message"), node.args, strict=False)) if name != "all_of" else {}
+            )
             arguments = {**positional, **given}
             if code := _text(arguments.get("code")):
                 yield Code(kinds[name], code, _text(arguments.get("message")))
