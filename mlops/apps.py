@@ -1,4 +1,9 @@
+"""The foundation."""
+
+from __future__ import annotations
+
 from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_in
 from django.utils.translation import gettext_lazy as _
 
 
@@ -6,3 +11,10 @@ class MlopsConfig(AppConfig):
     name = "mlops"
     verbose_name = _("Operations")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from mlops.services.users import note_login  # noqa: PLC0415  # models are there only now
+
+        # Django's own receiver saves the account, which would leave a history row per login.
+        user_logged_in.disconnect(dispatch_uid="update_last_login")
+        user_logged_in.connect(note_login, dispatch_uid="mlops.note_login")

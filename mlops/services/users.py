@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from mlops.errors import Conflict, Invalid
@@ -101,6 +102,11 @@ def anonymise_user(*, actor: User, user: User) -> User:
         User.history.filter(id=user.pk).update(**nobody)
         ApiToken.objects.filter(user=user).delete()
     return user
+
+
+def note_login(sender: object, user: User, **signal: Any) -> None:
+    """Receiver of Django's `user_logged_in`: when somebody was last here is no change of the account."""
+    User.objects.filter(pk=user.pk).update(last_login=timezone.now())
 
 
 def _refuse_unknown_time_zone(name: str) -> None:

@@ -8,9 +8,10 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.conf import LazySettings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import OperationalError
-from django.http import HttpRequest
-from django.test import Client
+from django.http import Http404, HttpRequest
+from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
 from mlops import errors
@@ -233,6 +234,29 @@ def test_filters_and_search(admin: User) -> None:
 
     assert [row["username"] for row in client.get("/api/v1/users/?role=ml_engineer").json()["results"]] == ["dora"]
     assert [row["username"] for row in client.get("/api/v1/users/?search=dor").json()["results"]] == ["dora"]
+
+
+@pytest.mark.django_db
+def test_djangos_own_refusals_are_problems_under_the_api_and_pages_elsewhere(rf: RequestFactory) -> None:
+    for path, content_type in (("/api/v1/x/", "application/problem+json"), ("/admin/x/", "text/html; charset=utf-8")):
+        request = rf.get(path)
+        answers = [
+            (problems.bad_request(request, SuspiciousOperation()), 400),
+            (problems.permission_denied(request, PermissionDenied()), 403),
+            (problems.csrf_failure(request), 403),
+            (problems.not_found(request, Http404()), 404),
+            (problems.server_error(request), 500),
+        ]
+        for answer, status in answers:
+            assert (answer.status_code, answer.headers["Content-Type"]) == (status, content_type)
+
+
+@pytest.mark.django_db
+def test_an_unknown_host_is_a_problem(client: Client) -> None:
+    response = client.get("/api/v1/users/", HTTP_HOST="evil.example")
+
+    assert response.status_code == 400
+    assert response.headers["Content-Type"] == "application/problem+json"
 
 
 # The counter around the ASGI application.

@@ -1,4 +1,5 @@
 import pytest
+from django.test import Client
 
 from mlops.errors import Conflict, DomainError, Forbidden, Invalid
 from mlops.models import ApiToken, User
@@ -110,3 +111,13 @@ def test_an_unknown_field_of_an_update_changes_nothing(admin: User, alice: User)
 
     alice.refresh_from_db()
     assert alice.role == "ml_user"
+
+
+def test_a_login_is_noted_without_a_history_row(client: Client, admin: User) -> None:
+    before = admin.history.count()
+
+    client.force_login(admin)
+
+    admin.refresh_from_db()
+    assert admin.last_login is not None
+    assert admin.history.count() == before
