@@ -10,6 +10,8 @@ class ExecutionsConfig(AppConfig):
     def ready(self) -> None:
         from celery import current_app
 
+        from executions.admin.program_page import add_to_program_page
         from executions.tasks import ClaimExecutions
 
         current_app.steps["worker"].add(ClaimExecutions)
+        add_to_program_page()

@@ -44,6 +44,7 @@ from executions.services.feedback import rate_execution
 from executions.services.process import ExecutionProcess
 from executions.services.replay import replay_execution
 from mlops.api.authentication import bearer_of
+from mlops.api.bodies import read_body
 from mlops.api.problems import problem_response
 from mlops.api.viewsets import Creates, RecordViewSet
 from mlops.errors import Forbidden, Invalid, NotFound, Unauthenticated
@@ -90,7 +91,7 @@ async def execute(request: HttpRequest, ref: str) -> HttpResponseBase:
         return _only("POST")
     headers = {name.lower(): value for name, value in request.headers.items()}
     here = await _here()
-    work = _on(here, reply_to, actor=await actor_of(request), reference=ref, raw=request.body, headers=headers, began=began)
+    work = _on(here, reply_to, actor=await actor_of(request), reference=ref, raw=read_body(request), headers=headers, began=began)
     return _response(await work)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 
 T = TypeVar("T")
 
@@ -57,10 +57,27 @@ async def off_the_loop(call: Callable[[], T]) -> T:
 
 
 def _with_sound_connections(call: Callable[[], T]) -> T:
-    """Run `call`; give up a connection that it left broken or inside a transaction."""
+    """Run `call`; once more when its lasting connection turned out to be dead.
+
+    That is safe here: what these threads run reads, or changes rows under a guard that a repetition no longer meets.
+    """
     try:
         return call()
+    except (OperationalError, InterfaceError):
+        if not _give_up_broken_connections():
+            raise
+        return call()
     finally:
-        for used in connections.all(initialized_only=True):
-            if used.in_atomic_block or (used.errors_occurred and not used.is_usable()):
-                used.close()
+        _give_up_broken_connections()
+
+
+def _give_up_broken_connections() -> bool:
+    """Close what was left broken or inside a transaction; whether anything was."""
+    broken = [
+        used
+        for used in connections.all(initialized_only=True)
+        if used.in_atomic_block or (used.errors_occurred and not used.is_usable())
+    ]
+    for used in broken:
+        used.close()
+    return bool(broken)

@@ -25,6 +25,7 @@ from executions.services.writer import Start
 from executions.types import Mode, Source
 from mlops.models import IdempotencyRecord, User
 from mlops.sanitiser import refuse_unstorable
+from programs.errors import program_not_found
 from programs.models import Program
 from programs.policies import program_policy
 from programs.types import ProgramStatus
@@ -166,6 +167,8 @@ def _read_plan(actor: User, request: Request) -> Plan:
 
 def _check_right(actor: User, plan: Plan) -> None:
     program = plan.program
+    if not program_policy.can(actor, "view", program):
+        raise program_not_found()  # in the words of a reference to nothing
     for used in (program, *plan.used_programs):
         program_policy.check(actor, "execute", used)
     if program.status not in EXECUTABLE:
@@ -215,7 +218,8 @@ async def _earlier(here: ExecutionProcess, actor: User, request: Request) -> Ans
         raise key_reused()
     if request.mode is Mode.SYNC:
         await here.watchers.ended(record.subject_id, request.wait_s)
-    execution = await here.database.run(lambda: Execution.objects.filter(pk=record.subject_id).first())
+    rows = Execution.objects.select_related("program").filter(pk=record.subject_id)
+    execution = await here.database.run(rows.first)
     if execution is None:
         raise execution_not_found()
     return Answer(execution, is_repeated=True)

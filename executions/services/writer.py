@@ -152,10 +152,8 @@ def _commit(jobs: Sequence[Job], is_repeated: bool) -> list[Outcome]:
     with transaction.atomic(durable=True):
         done = _already_stored(starts) if is_repeated else set()
         fresh = [job for job in starts if job.execution.pk not in done]
-        refused = _refused(fresh)
-        fresh = [job for job in fresh if job.execution.pk not in refused]
-        spent = _spent(fresh)
-        fresh = [job for job in fresh if job.execution.pk not in spent]
+        fresh, refused = _admitted(fresh)
+        fresh = _with_their_keys(fresh)
         bulk.insert([job.execution for job in fresh], returning="id")
         met = bulk.update(finishes, FINISHED_COLUMNS, MINE)
         entries = [reservation(job.execution) for job in fresh]
@@ -163,12 +161,8 @@ def _commit(jobs: Sequence[Job], is_repeated: bool) -> list[Outcome]:
         balances = _book([entry for entry in entries if entry is not None])
     for end in ends:
         end.balance = balances.get(end.execution.user_id)
-    return [
-        refused.get(job.execution.pk, job.execution.pk not in spent)
-        if isinstance(job, Start)
-        else job.execution.pk in met
-        for job in jobs
-    ]
+    stored = done | {job.execution.pk for job in fresh} | met
+    return [refused.get(job.execution.pk, job.execution.pk in stored) for job in jobs]
 
 
 def _already_stored(starts: Sequence[Start]) -> set[Any]:
@@ -176,33 +170,60 @@ def _already_stored(starts: Sequence[Start]) -> set[Any]:
     return set(Execution.objects.filter(pk__in=keys).values_list("pk", flat=True))
 
 
-def _refused(starts: Sequence[Start]) -> dict[Any, Exception]:
-    """Starts that their users' credits do not cover, in the order in which they came."""
-    limited = sorted({job.execution.user_id for job in starts if job.is_limited})
+def _admitted(starts: Sequence[Start]) -> tuple[list[Start], dict[Any, Exception]]:
+    """Those whose key is not spent and whose user has the credits, in the order in which they came; and the refused.
+
+    The key is looked at first: a repetition must be answered as the first request was, whatever it would cost now.
+    """
+    available = _credits_of({job.execution.user_id for job in starts if job.is_limited})
+    spent = _keys_spent([job.idempotency for job in starts if job.idempotency is not None])
+    admitted: list[Start] = []
+    refused: dict[Any, Exception] = {}
+    for job in starts:
+        execution, key = job.execution, _key(job.idempotency)
+        if key in spent:
+            continue
+        if job.is_limited and (missing := _missing_credits(execution, available)):
+            refused[execution.pk] = missing
+            continue
+        if job.is_limited:
+            available[execution.user_id] -= execution.credits_reserved
+        if key is not None:
+            spent.add(key)
+        admitted.append(job)
+    return admitted, refused
+
+
+def _credits_of(limited: set[Any]) -> dict[Any, int]:
+    """Balances of users whose credits can stop them, locked in the order of their keys."""
     if not limited:
         return {}
     users = User.objects.select_for_update(of=("self",)).filter(pk__in=limited).order_by("pk")
-    available = dict(users.values_list("pk", "ml_credits"))
-    refused: dict[Any, Exception] = {}
-    for job in starts:
-        execution = job.execution
-        if not job.is_limited:
-            continue
-        needed = max(execution.credits_reserved, 1)
-        if available.get(execution.user_id, 0) < needed:
-            refused[execution.pk] = insufficient_credits(needed, available.get(execution.user_id, 0))
-        else:
-            available[execution.user_id] -= execution.credits_reserved
-    return refused
+    return dict(users.values_list("pk", "ml_credits"))
 
 
-def _spent(starts: Sequence[Start]) -> set[Any]:
-    """Starts whose idempotency key is taken, by an earlier request or by one of the same batch."""
+def _missing_credits(execution: Execution, available: dict[Any, int]) -> Exception | None:
+    needed, at_hand = max(execution.credits_reserved, 1), available.get(execution.user_id, 0)
+    return insufficient_credits(needed, at_hand) if at_hand < needed else None
+
+
+def _key(record: IdempotencyRecord | None) -> tuple[Any, str] | None:
+    return None if record is None else (record.user_id, record.key)
+
+
+def _keys_spent(records: Sequence[IdempotencyRecord]) -> set[Any]:
+    if not records:
+        return set()
+    same_keys = IdempotencyRecord.objects.filter(key__in={record.key for record in records})
+    return set(same_keys.values_list("user_id", "key"))
+
+
+def _with_their_keys(starts: Sequence[Start]) -> list[Start]:
+    """Spend the keys of `starts`; those remain whose key nobody spent in the meantime."""
     records = [job.idempotency for job in starts if job.idempotency is not None]
-    taken = "ON CONFLICT (user_id, key) DO NOTHING"
-    stored = {str(key) for record in records for key in bulk.insert([record], "subject_id", taken)}
-    stored = {key.replace("-", "") for key in stored}
-    return {record.subject_id for record in records if record.subject_id.hex not in stored}
+    inserted = bulk.insert(records, "subject_id", "ON CONFLICT (user_id, key) DO NOTHING")
+    stored = {str(key).replace("-", "") for key in inserted}
+    return [job for job in starts if job.idempotency is None or job.execution.pk.hex in stored]
 
 
 def _book(entries: Sequence[CreditEntry]) -> dict[Any, int]:
