@@ -38,6 +38,7 @@ class ExampleInline(ReadOnlyInline):
     fields = readonly_fields = ("position", beginning_of_data)
     ordering = ("position",)
     per_page = 20
+    hide_title = True
 
 
 class PassageInline(ReadOnlyInline):
@@ -46,6 +47,7 @@ class PassageInline(ReadOnlyInline):
     fields = readonly_fields = ("position", "title", beginning_of_text)
     ordering = ("position",)
     per_page = 20
+    hide_title = True
 
 
 @admin.register(Dataset)
@@ -55,6 +57,8 @@ class DatasetAdmin(RecordAdmin):
     list_display = ("name", "type", "version", "size", "frozen_at", "created_at")
     list_filter = ("type", ("frozen_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "description")
+    fields = ("name", "type", "version", "size", "description", "schema", "statistics", "content_hash", "frozen_at")
+    readonly_fields = ("version", "size", "statistics", "content_hash", "frozen_at")
     inlines = (ExampleInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -72,6 +76,8 @@ class CorpusAdmin(RecordAdmin):
     list_display = ("name", "version", "size", "frozen_at", "created_at")
     list_filter = (("frozen_at", admin.EmptyFieldListFilter),)
     search_fields = ("name", "description")
+    fields = ("name", "version", "size", "description", "content_hash", "frozen_at")
+    readonly_fields = ("version", "size", "content_hash", "frozen_at")
     inlines = (PassageInline,)
 
     def perform_delete(self, request: HttpRequest, row: Corpus) -> None:
