@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from datasets.selectors import search_corpus
 from mlops.errors import Invalid, Problem
@@ -28,9 +27,8 @@ def problems_of_building(tree: ToolTree) -> list[Problem]:
         return list(problems)
     try:
         build(spec, ports)
-    except Exception as error:  # registered classes are anybody's code
-        message = _("A registered module cannot be made: %(error)s") % {"error": type(error).__name__}
-        return [Problem("not_buildable", message, "modules")]
+    except Invalid as refusal:
+        return list(refusal.problems)
     return []
 
 

@@ -130,7 +130,7 @@ def test_what_settings_register_wrongly_is_a_problem_of_whoever_uses_it(erin: Us
     custom = ModuleInput("own", "custom", make_signature(), {"module": "picky", "arguments": {"size": 0}})
 
     assert problems(erin, assistant(erin, "search")) == {("unknown_tool", "modules.act.config.tools.0")}
-    assert problems(erin, make_program(modules=[custom])) == {("not_buildable", "modules")}
+    assert problems(erin, make_program(modules=[custom])) == {("bad_arguments", "modules.own.config.arguments")}
 
 
 def test_validating_is_for_engineers_and_changes_nothing(erin: User, charlie: User) -> None:
