@@ -8,6 +8,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 
@@ -54,4 +55,4 @@ def _link(request: HttpRequest, label: str, icon: str) -> dict[str, Any] | None:
     if page is None or not page.has_view_permission(request):
         return None
     address = reverse(f"admin:{app_label}_{name}_changelist")
-    return {"title": str(model._meta.verbose_name_plural).capitalize(), "icon": icon, "link": address}
+    return {"title": capfirst(str(model._meta.verbose_name_plural)), "icon": icon, "link": address}
