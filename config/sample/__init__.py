@@ -1,0 +1,1 @@
+"""The sample workspace: a support desk of Velorum, a made-up shop and workshop for bicycle parts."""

@@ -1,0 +1,143 @@
+"""The main job: what it shows is what was stored, and whatever does not work makes it fail with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from config.demo import ASYNCHRONOUS, main_job, prepare
+from config.sample import texts
+from config.sample.loading import USER, load_sample
+from datasets.types import DatasetType
+from executions.models import Execution
+from executions.services import process
+from executions.types import ExecutionState, Mode
+from mlops.models import User
+from mlops.runtime.matcher import DISCLAIMER
+from mlops.services.credits import Subject, reserve
+from mlops.services.history import operator
+from mlops.services.language_models import create_language_model, set_default, set_secret
+from mlops.types import MATCHER_NAME
+from programs.models import Program
+from programs.services import archive_program
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _matcher_is_default(settings: Settings) -> None:
+    settings.SIGNET_LANGUAGE_MODEL = MATCHER_NAME
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_is_left() -> Iterator[None]:
+    yield
+    process.stop_thread()
+
+
+def show() -> tuple[bool, str]:
+    output = StringIO()
+    return main_job(output), output.getvalue()
+
+
+def test_every_step_is_shown_and_stored() -> None:
+    load_sample(str)
+    worked, shown = show()
+    assert worked, shown
+    executions = Execution.objects.all()
+    assert {row.state for row in executions} == {ExecutionState.COMPLETED}
+    assert [row.mode for row in executions].count(Mode.ASYNC) == ASYNCHRONOUS
+    assert [row.mode for row in executions].count(Mode.SYNC) == 2
+    assert DISCLAIMER in shown
+    assert f"completed: {ASYNCHRONOUS} of {ASYNCHRONOUS}" in shown
+    assert "always saying" in shown
+
+
+def test_the_accuracy_that_is_shown_is_that_of_the_stored_rows() -> None:
+    load_sample(str)
+    shown = show()[1]
+    gold = {row.message: row.intent for row in texts.messages(DatasetType.TEST)}
+    executions = Execution.objects.filter(mode=Mode.ASYNC)
+    right = sum(row.output["intent"] == gold[row.input["message"]] for row in executions)
+    assert f"intent:    right in {right} of {ASYNCHRONOUS}" in shown
+
+
+def test_the_ledger_has_what_the_executions_used() -> None:
+    load_sample(str)
+    before = User.objects.get(username=USER).ml_credits
+    show()
+    used = sum(Execution.objects.values_list("credits_used", flat=True))
+    assert used > 0
+    assert User.objects.get(username=USER).ml_credits == before - used
+
+
+def test_nothing_of_the_process_is_left_running() -> None:
+    load_sample(str)
+    show()
+    assert process.present() is None
+
+
+def test_an_empty_database_is_prepared_once() -> None:
+    first, second = StringIO(), StringIO()
+    credentials = prepare(first)
+    assert credentials is not None
+    assert first.getvalue().count(credentials.password) == 1
+    assert prepare(second) is None
+    assert second.getvalue() == ""
+
+
+def test_a_failed_execution_fails_the_demonstration() -> None:
+    load_sample(str)
+    unreachable = create_language_model(
+        actor=operator(), name="openai/unreachable", api_base="http://127.0.0.1:9/v1", max_retries=0
+    )
+    set_secret(actor=operator(), model=unreachable, value="sk-test")
+    set_default(actor=operator(), model=unreachable)
+    worked, shown = show()
+    assert not worked
+    assert "FAILED: Execution" in shown
+    assert "provider_unavailable" in shown
+
+
+def test_a_user_without_credits_fails_the_demonstration() -> None:
+    load_sample(str)
+    user = User.objects.get(username=USER)
+    reserve(user=user, amount=user.ml_credits, key="all of it", subject=Subject("test", user.pk))
+    worked, shown = show()
+    assert not worked
+    assert "insufficient_credits" in shown or "credits_exhausted" in shown
+
+
+def test_a_program_that_is_not_in_production_fails_the_demonstration() -> None:
+    load_sample(str)
+    archive_program(actor=operator(), program=Program.objects.get(name="triage"))
+    worked, shown = show()
+    assert not worked
+    assert "program_not_found" in shown
+
+
+def test_a_workspace_without_the_sample_says_what_to_do() -> None:
+    model = create_language_model(actor=operator(), name=MATCHER_NAME)
+    set_default(actor=operator(), model=model)
+    worked, shown = show()
+    assert not worked
+    assert "manage.py load_sample" in shown
+
+
+def test_the_command_uses_a_celery_worker_and_prepares_the_workspace() -> None:
+    output = StringIO()
+    call_command("demo", stdout=output)
+    assert "Log in as admin" in output.getvalue()
+    assert Execution.objects.filter(state=ExecutionState.COMPLETED).count() == ASYNCHRONOUS + 2
+    assert process.present() is None
+
+
+def test_the_command_fails_when_the_job_does() -> None:
+    load_sample(str)
+    archive_program(actor=operator(), program=Program.objects.get(name="answer_with_sources"))
+    with pytest.raises(CommandError):
+        call_command("demo", stdout=StringIO())
