@@ -15,6 +15,10 @@ from statistics import median
 from typing import Any, Protocol
 from uuid import UUID
 
+from django.conf import settings
+
+from config.celery import app
+from config.embedded import EmbeddedWorker
 from config.sample import texts
 from config.sample.loading import USER, Credentials, load_sample
 from config.sample.programs import ANSWER, INTENTS, TRIAGE, URGENCIES
@@ -214,19 +218,19 @@ class _Demo:
 
 @contextmanager
 def _claiming() -> Iterator[ExecutionProcess]:
-    """The loop of this process, taking pending executions; where no worker does so, it begins to for the while."""
-    was_started = process.present() is not None
+    """The loop of this process. In the embedded installation a Celery worker inside of it takes what is pending; in any
+    other the workers that run do."""
     here = process.ensure_started()
-    if here.is_claiming:
+    if here.is_claiming or not settings.SIGNET_IS_EMBEDDED:
         yield here
         return
-    here.submit(here.begin_claiming()).result()
+    worker = EmbeddedWorker(app)
+    worker.start()
     try:
         yield here
     finally:
-        here.submit(here.end_claiming()).result()
-        if not was_started:
-            process.stop_thread()
+        worker.stop()
+        process.stop_thread()
 
 
 async def _ended(here: ExecutionProcess, ids: Sequence[UUID]) -> bool:

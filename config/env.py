@@ -28,7 +28,7 @@ class BrokenEnvironment(SystemExit):
 
 
 class Environment(BaseSettings):
-    """The environment, read once. `*_FILE` variants are read by pydantic's secrets directory, `SIGNET_SECRETS_DIR`."""
+    """The environment and the file `.env`, read once."""
 
     model_config = SettingsConfigDict(env_file=BASE_DIR / ".env", extra="ignore", case_sensitive=False)
 

@@ -31,6 +31,7 @@ from executions.services.planning import Plan, plan_by_ids
 from executions.services.running import Ending, Running
 from executions.services.writer import Finish, GroupWriter, Start
 from mlops.errors import DomainError
+from mlops.runtime.engines import aclose_language_models
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class ExecutionProcess:
         await asyncio.gather(self._leases, return_exceptions=True)
         self.watchers.stop()
         await self._writer.stop()
+        await aclose_language_models()
         serve_this_process(None)
         await asyncio.to_thread(self.database.close)
 
@@ -210,9 +212,9 @@ class ExecutionProcess:
             self._end_what_is_not_ours(tokens, held)
 
     def _end_what_is_not_ours(self, tokens: dict[uuid.UUID, Any], held: dict[uuid.UUID, bool]) -> None:
-        for key in tokens:
+        for key, token in tokens.items():
             run = self.running.get(key)
-            if run is None or run.execution.lease_token != tokens[key]:
+            if run is None or run.execution.lease_token != token:
                 continue
             if key not in held:
                 run.end(Ending.LOST)
@@ -244,7 +246,7 @@ async def start_here() -> ExecutionProcess:
 
 async def stop_here() -> None:
     """End what `start_here` began."""
-    global _process  # noqa: PLW0603
+    global _process
     process, _process = _process, None
     if process is not None:
         await process.stop()
@@ -298,13 +300,20 @@ def ensure_started() -> ExecutionProcess:
         if _process is None:
             _thread = LoopThread()
             _thread.start()
-    assert _process is not None  # noqa: S101
+    assert _process is not None
     return _process
+
+
+async def aensure_started() -> ExecutionProcess:
+    """`ensure_started` for callers on an event loop: under a server it is theirs."""
+    if _process is not None:
+        return _process
+    return await asyncio.to_thread(ensure_started)
 
 
 def stop_thread() -> None:
     """End the thread of `ensure_started`, if there is one."""
-    global _thread  # noqa: PLW0603
+    global _thread
     thread, _thread = _thread, None
     if thread is not None:
         thread.stop()

@@ -1,48 +1,26 @@
-"""`manage.py serve`: the web server, a Celery worker and beat in one process; nothing else has to run."""
+"""`manage.py serve`: the web server, a Celery worker and beat in one process; nothing else has to run.
+
+On an empty database the sample workspace is loaded first and the main job runs once, step by step.
+"""
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from celery import Celery
 from celery.beat import EmbeddedService
-from celery.worker import WorkController
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config.celery import app
-
-logger = logging.getLogger(__name__)
-
-STOP_S = 15
-"""How long requests and tasks may take to end once the process is asked to stop."""
-
-
-class EmbeddedWorker:
-    """A Celery worker in a thread of this process."""
-
-    def __init__(self, celery: Celery) -> None:
-        celery.finalize()
-        self._worker = WorkController(
-            app=celery, pool_cls="threads", concurrency=2, hostname="embedded@localhost", loglevel="WARNING",
-            without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True,
-        )  # fmt: skip
-        self._thread = threading.Thread(target=self._worker.start, name="celery-worker", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._worker.stop()
-        self._thread.join(STOP_S)
+from config.demo import main_job, prepare
+from config.embedded import STOP_S, EmbeddedWorker
 
 
 class Server(uvicorn.Server):
@@ -60,12 +38,12 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started and self._worker is not None:
-            self._worker.start()
+            await asyncio.to_thread(self._worker.start)  # it makes this very loop claim executions
             self._beat.start()
 
 
 class Command(BaseCommand):
-    help = "Serve admin, REST, worker and beat in one process."
+    help = "Serve admin, REST, worker and beat in one process; an empty database gets the sample workspace first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
@@ -73,6 +51,8 @@ class Command(BaseCommand):
         parser.add_argument("--no-worker", action="store_true", help="worker and beat run elsewhere")
 
     def handle(self, *, host: str, port: int, no_worker: bool, **options: Any) -> None:
+        if prepare(self.stdout) is not None:
+            main_job(self.stdout)
         embedded = settings.SIGNET_IS_EMBEDDED and not no_worker
         worker = EmbeddedWorker(app) if embedded else None
         beat = EmbeddedService(app, max_interval=5, thread=True, scheduler_cls=app.conf.beat_scheduler)
