@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
@@ -12,6 +13,16 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 from mlops.admin.forms import ScaledDecimalField
 from programs.models import Program, Signature
 from programs.types import ProgramStatus
+
+
+class LowTextareas:
+    """Mixed into inlines: JSON and text are two lines high, so that a row stays a row."""
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **options)  # type: ignore[misc]  # the inline's
+        if field is not None and isinstance(field.widget, forms.Textarea):
+            field.widget.attrs["rows"] = 2
+        return field
 
 
 class OptionalCreditsField(ScaledDecimalField):

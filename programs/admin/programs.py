@@ -16,7 +16,7 @@ from unfold.enums import ActionVariant
 from mlops.admin.base import RecordAdmin, ScopedAdmin, actor_of
 from mlops.admin.buttons import bulk_action, button
 from programs import services
-from programs.admin.forms import ProgramForm, ReasonDialog, RollBackDialog
+from programs.admin.forms import LowTextareas, ProgramForm, ReasonDialog, RollBackDialog
 from programs.models import Module, ModuleConnection, Program
 from programs.policies import program_policy
 from programs.services import ModuleInput
@@ -68,7 +68,7 @@ def _is_draft(row: Program | None) -> bool:
     return row is None or row.status == ProgramStatus.DRAFT
 
 
-class DraftInline(ScopedAdmin, TabularInline):  # type: ignore[misc]  # unfold has no types
+class DraftInline(LowTextareas, ScopedAdmin, TabularInline):  # type: ignore[misc]  # unfold has no types
     """Parts of a program, changed on its page while it is a draft. The rights are those on the program."""
 
     policy = program_policy
@@ -117,14 +117,14 @@ class ProgramAdmin(RecordAdmin):
     list_select_related = ("group",)
     search_fields = ("name", "description")
     fieldsets = (
-        (None, {"fields": ("name", "version", "coloured_status", "traffic_percentage", "description")}),
+        (None, {"fields": ("name", "version", "status", "traffic_percentage", "description")}),
         (gettext_lazy("Settings"), {"fields": ("config", "credits_per_execution", "group")}),
     )
     add_fieldsets = (
         (None, {"fields": ("name", "description")}),
         (gettext_lazy("Settings"), {"fields": ("config", "credits_per_execution", "group")}),
     )
-    readonly_fields = ("version", "coloured_status", "traffic_percentage")
+    readonly_fields = ("version", "status", "traffic_percentage")
     buttons = ("validate", "submit", "deploy", "archive", "roll_back", "new_version")
     actions = (
         bulk_action(

@@ -15,7 +15,7 @@ from unfold.decorators import display
 from mlops.admin.base import RecordAdmin, ScopedAdmin, actor_of
 from mlops.admin.buttons import button
 from programs import services
-from programs.admin.forms import SignatureForm
+from programs.admin.forms import LowTextareas, SignatureForm
 from programs.models import Signature, SignatureField
 from programs.policies import signature_policy
 from programs.types import FieldSpec, FieldType
@@ -26,7 +26,7 @@ def _new_version(request: HttpRequest, row: Signature, data: dict[str, Any]) -> 
     return reverse("admin:programs_signature_change", args=[created.pk])
 
 
-class FieldInline(ScopedAdmin, StackedInline):  # type: ignore[misc]  # unfold has no types
+class FieldInline(LowTextareas, ScopedAdmin, StackedInline):  # type: ignore[misc]  # unfold has no types
     """Changed on the signature's page until it is frozen. The rights are those on the signature."""
 
     model = SignatureField

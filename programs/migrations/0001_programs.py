@@ -331,7 +331,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='moduleconnection',
-            constraint=models.UniqueConstraint(fields=('program', 'to_module', 'to_field'), name='connection_one_source', nulls_distinct=False),
+            constraint=models.UniqueConstraint(fields=('program', 'to_module', 'to_field'), name='connection_one_source'),
+        ),
+        migrations.AddConstraint(
+            model_name='moduleconnection',
+            constraint=models.UniqueConstraint(condition=models.Q(('to_module', None)), fields=('program', 'to_field'), name='connection_one_source_of_output'),
         ),
         migrations.AddConstraint(
             model_name='promptversion',

@@ -161,8 +161,12 @@ class ModuleConnection(Record):
         verbose_name_plural = _("connections")
         ordering = ["id"]
         constraints = [
+            # Two, since SQLite has no unique constraint in which nulls are equal.
+            models.UniqueConstraint(fields=["program", "to_module", "to_field"], name="connection_one_source"),
             models.UniqueConstraint(
-                fields=["program", "to_module", "to_field"], name="connection_one_source", nulls_distinct=False
+                fields=["program", "to_field"],
+                condition=models.Q(to_module=None),
+                name="connection_one_source_of_output",
             ),
         ]
 
