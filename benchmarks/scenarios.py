@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import psycopg2  # type: ignore[import-untyped]
+import psycopg2
 
 from benchmarks.load import Load
 from benchmarks.measure import CpuClock, pss_mib, rss_mib

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from django.core.asgi import get_asgi_application  # noqa: E402
+from django.core.asgi import get_asgi_application
 
 django = get_asgi_application()
 
@@ -49,4 +49,3 @@ async def lifespan(receive: Receive, send: Send) -> None:
     await receive()
     await process.stop_here()
     await send({"type": "lifespan.shutdown.complete"})
-

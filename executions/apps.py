@@ -8,10 +8,10 @@ class ExecutionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from celery import current_app
+        from celery import current_app  # noqa: PLC0415  # settings are read only now
 
-        from executions.admin.program_page import add_to_program_page
-        from executions.tasks import ClaimExecutions
+        from executions.admin.program_page import add_to_program_page  # noqa: PLC0415  # models are there only now
+        from executions.tasks import ClaimExecutions  # noqa: PLC0415
 
         current_app.steps["worker"].add(ClaimExecutions)
         add_to_program_page()

@@ -12,7 +12,9 @@ def execution_not_found() -> NotFound:
 
 
 def execution_not_cancellable(state: str) -> Conflict:
-    return Conflict("execution_not_cancellable", _("An execution that is %(state)s cannot be cancelled.") % {"state": state})
+    return Conflict(
+        "execution_not_cancellable", _("An execution that is %(state)s cannot be cancelled.") % {"state": state}
+    )
 
 
 def insufficient_credits(needed: int, available: int) -> InsufficientCredits:

@@ -27,14 +27,14 @@ def sweep_executions() -> None:
         here.wake()
 
 
-class ClaimExecutions(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
+class ClaimExecutions(bootsteps.StartStopStep):
     """A worker of the queue `ml_inference` claims executions on the event loop of its process.
 
     In the embedded server that loop is the web server's; elsewhere it is a thread of the worker, which must not fork
     (`--pool threads`), since its tasks have to reach it.
     """
 
-    requires = {"celery.worker.components:Pool"}
+    requires = ("celery.worker.components:Pool",)
 
     def include_if(self, worker: Any) -> bool:
         return INFERENCE_QUEUE in worker.app.amqp.queues.consume_from

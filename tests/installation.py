@@ -124,10 +124,10 @@ class Installation:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What the database says, asked past the product."""
-        with contextlib.closing(psycopg2.connect(f"{SERVER} dbname={self.database}")) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute(sql)
-                return cursor.fetchall()
+        connection = psycopg2.connect(f"{SERVER} dbname={self.database}")
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall()
 
     def logs(self) -> str:
         return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self.folder.glob("*.log")))

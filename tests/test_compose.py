@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg2  # type: ignore[import-untyped]
+import psycopg2
 import pytest
 import yaml
 

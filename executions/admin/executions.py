@@ -125,7 +125,7 @@ class ExecutionAdmin(ServiceAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: Any = super().get_queryset(request)
+        rows: QuerySet[Any] = super().get_queryset(request)
         match = request.resolver_match
         is_list = match is not None and (match.url_name or "").endswith("_changelist")
         return rows.defer(*HEAVY_COLUMNS) if is_list else rows
@@ -153,7 +153,9 @@ class ExecutionAdmin(ServiceAdmin):
                 actor=actor, program=program, input=form.values(), source=Source.ADMIN, wait_s=WAIT_S
             )
         except DomainError as error:
-            details = "; ".join(f"{item.field}: {item.message}" if item.field else item.message for item in error.problems)
+            details = "; ".join(
+                f"{item.field}: {item.message}" if item.field else item.message for item in error.problems
+            )
             messages.error(request, details)
             return HttpResponseRedirect(reverse("admin:programs_program_change", args=[program_id]))
         return HttpResponseRedirect(page_of(execution))
@@ -170,7 +172,7 @@ class ExecutionAdmin(ServiceAdmin):
 
     @display(description=_("state"), label=STATE_COLOURS, ordering="state")  # type: ignore[untyped-decorator]
     def state_label(self, row: Execution) -> tuple[str, str]:
-        return row.state, row.get_state_display()  # type: ignore[attr-defined]  # FSMField has choices
+        return row.state, row.get_state_display()
 
     @admin.display(description=_("duration"))
     def duration(self, row: Execution) -> str:
@@ -210,12 +212,9 @@ class ExecutionAdmin(ServiceAdmin):
     @admin.display(description=_("note"))
     def notice(self, row: Execution) -> SafeString:
         """What a reader must know, and where live changes go."""
+        text = ", ".join(row.flags)
         if MATCHER_NAME in row.token_usage.get("by_model", {}):
-            text = _("Example matcher: not a language model; it copies and compares text")
-        elif row.flags:
-            text = ", ".join(row.flags)
-        else:
-            text = ""
+            text = str(_("Example matcher: not a language model; it copies and compares text"))
         events = "" if row.is_terminal else reverse("execution-events", args=[row.pk])
         return format_html('<span data-events="{}">{}</span>', events, text or "-")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
@@ -26,8 +26,8 @@ _YES_NO = [("", "-"), ("true", _("yes")), ("false", _("no"))]
 class ExecuteForm(forms.Form):
     """One form field per input; what is left empty and is not required is left out of the input."""
 
-    def __init__(self, inputs: Sequence[FieldSpec], *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, prefix=PREFIX, **kwargs)
+    def __init__(self, inputs: Sequence[FieldSpec], data: Any = None) -> None:
+        super().__init__(data, prefix=PREFIX)
         self.inputs = tuple(inputs)
         for spec in self.inputs:
             self.fields[spec.name] = _form_field(spec)
@@ -45,20 +45,28 @@ def _form_field(spec: FieldSpec) -> forms.Field:
         "required": spec.required and not spec.has_default,
         "initial": spec.default if spec.has_default else None,
     }
-    if spec.is_list or spec.type is FieldType.OBJECT:
+    if spec.is_list:
         return forms.JSONField(**common, widget=UnfoldAdminTextareaWidget({"rows": 4}))
-    if spec.type is FieldType.ENUM:
-        choices = [("", "-"), *((choice, choice) for choice in spec.choices)]
-        return forms.ChoiceField(**common, choices=choices, widget=UnfoldAdminSelectWidget)
-    if spec.type is FieldType.BOOLEAN:
-        return forms.ChoiceField(**common, choices=_YES_NO, widget=UnfoldAdminSelectWidget)
-    if spec.type is FieldType.INTEGER:
-        return forms.IntegerField(**common, widget=UnfoldAdminIntegerFieldWidget)
-    if spec.type is FieldType.NUMBER:
-        return forms.FloatField(**common, widget=UnfoldAdminDecimalFieldWidget)
-    if spec.type is FieldType.DATE:
-        return forms.DateField(**common, widget=UnfoldAdminSingleDateWidget)
-    return forms.CharField(**common, strip=False, widget=UnfoldAdminTextareaWidget({"rows": 3}))
+    return _SINGLE[spec.type](spec, common)
+
+
+_SINGLE: dict[FieldType, Callable[[FieldSpec, dict[str, Any]], forms.Field]] = {
+    FieldType.STRING: lambda spec, common: forms.CharField(
+        **common, strip=False, widget=UnfoldAdminTextareaWidget({"rows": 3})
+    ),
+    FieldType.INTEGER: lambda spec, common: forms.IntegerField(**common, widget=UnfoldAdminIntegerFieldWidget),
+    FieldType.NUMBER: lambda spec, common: forms.FloatField(**common, widget=UnfoldAdminDecimalFieldWidget),
+    FieldType.BOOLEAN: lambda spec, common: forms.ChoiceField(
+        **common, choices=_YES_NO, widget=UnfoldAdminSelectWidget
+    ),
+    FieldType.DATE: lambda spec, common: forms.DateField(**common, widget=UnfoldAdminSingleDateWidget),
+    FieldType.ENUM: lambda spec, common: forms.ChoiceField(
+        **common,
+        choices=[("", "-"), *((choice, choice) for choice in spec.choices)],
+        widget=UnfoldAdminSelectWidget,
+    ),
+    FieldType.OBJECT: lambda spec, common: forms.JSONField(**common, widget=UnfoldAdminTextareaWidget({"rows": 4})),
+}
 
 
 def _typed(spec: FieldSpec, value: Any) -> Any:

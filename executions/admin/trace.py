@@ -39,7 +39,7 @@ def trace_html(execution: Execution) -> SafeString:
         children[span.get("parent")].append(span)
     total = max(execution.duration_ms or 0, 0.001)
     context = {"steps": [_step(span, children, total) for span in children[None]], "dropped": trace.get("dropped", 0)}
-    return render_to_string("executions/admin/trace.html", context)  # type: ignore[return-value]
+    return render_to_string("executions/admin/trace.html", context)
 
 
 def _step(span: dict[str, Any], children: dict[Any, list[dict[str, Any]]], total: float) -> dict[str, Any]:

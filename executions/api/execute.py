@@ -81,7 +81,9 @@ def request_of(reference: str, body: Any, headers: Mapping[str, str]) -> Request
 
 
 def _unknown(value: Mapping[str, Any], known: frozenset[str], path: str) -> list[Problem]:
-    return [Problem("unknown_field", _("There is no such field."), f"{path}{name}") for name in value if name not in known]
+    return [
+        Problem("unknown_field", _("There is no such field."), f"{path}{name}") for name in value if name not in known
+    ]
 
 
 def _bad_input(body: Mapping[str, Any]) -> list[Problem]:
@@ -128,5 +130,3 @@ def _reply(answered: Answer, actor: User, began: float) -> Reply:
         headers["x-overhead-ms"] = f"{max((time.perf_counter() - began) * 1e3 - waited, 0):.3f}"
     status = 200 if execution.is_terminal else 202
     return Reply(status, headers, orjson.dumps(in_detail(execution)))
-
-

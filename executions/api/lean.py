@@ -58,7 +58,7 @@ async def _answered(scope: Scope, receive: Receive, began: float) -> Reply:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     actor = await actor_of_token(bearer_of(headers["authorization"]))
     match = PATH.match(scope["path"])
-    assert match is not None  # noqa: S101  # `is_lean` asked first
+    assert match is not None  # `is_lean` asked first
     raw = await _body(receive)
     return await reply_to(actor=actor, reference=match.group(1), raw=raw, headers=headers, began=began)
 

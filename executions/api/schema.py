@@ -21,7 +21,7 @@ HEADERS = [
 class ExecuteDocumented(APIView):
     """Execute a program."""
 
-    @extend_schema(
+    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
         operation_id="programs_execute",
         request=ExecuteWriteSerializer,
         parameters=HEADERS,
@@ -39,9 +39,11 @@ class ExecuteDocumented(APIView):
 class EventsDocumented(APIView):
     """Changes of an execution."""
 
-    @extend_schema(
+    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
         operation_id="executions_events",
-        parameters=[OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="Revision to go on from.")],
+        parameters=[
+            OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="Revision to go on from.")
+        ],
         responses={(200, "text/event-stream"): OpenApiTypes.STR},
     )
     def get(self, request: Request, id: str) -> Response:

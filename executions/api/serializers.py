@@ -34,7 +34,9 @@ class ExecutionRowSerializer(serializers.Serializer[Execution]):
     user = serializers.UUIDField()
     state = serializers.ChoiceField(choices=STATE_CHOICES)
     mode = serializers.ChoiceField(choices=[(mode.value, mode.value) for mode in Mode])
-    source = serializers.ChoiceField(choices=[(source.value, source.value) for source in Source])
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # shadows an attribute of fields
+        choices=[(source.value, source.value) for source in Source]
+    )
     assignment_key = serializers.CharField()
     replay_of = serializers.UUIDField(allow_null=True)
     error = ExecutionErrorSerializer(allow_null=True)

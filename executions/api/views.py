@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
@@ -54,7 +53,7 @@ MAX_LONG_POLL_S = 60.0
 RECHECK_S = 4.0
 """How often an open stream asks whether its reader may still read."""
 
-View: TypeAlias = Callable[..., Awaitable[HttpResponseBase]]
+View: TypeAlias = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 def refusing(view: View) -> View:
@@ -90,8 +89,16 @@ async def execute(request: HttpRequest, ref: str) -> HttpResponseBase:
     if request.method != "POST":
         return _only("POST")
     headers = {name.lower(): value for name, value in request.headers.items()}
-    here = await _here()
-    work = _on(here, reply_to, actor=await actor_of(request), reference=ref, raw=read_body(request), headers=headers, began=began)
+    here = await process.aensure_started()
+    work = _on(
+        here,
+        reply_to,
+        actor=await actor_of(request),
+        reference=ref,
+        raw=read_body(request),
+        headers=headers,
+        began=began,
+    )
     return _response(await work)
 
 
@@ -101,7 +108,7 @@ async def detail(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     if request.method != "GET":
         return _only("GET")
     actor = await actor_of(request)
-    here = await _here()
+    here = await process.aensure_started()
     await _readable(here, actor, pk)
     if wait_s := _wait(request):
         await _on(here, here.watchers.ended, pk, wait_s)
@@ -115,7 +122,7 @@ async def events(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     if request.method != "GET":
         return _only("GET")
     actor = await actor_of(request)
-    here = await _here()
+    here = await process.aensure_started()
     await _readable(here, actor, pk)
     last = request.headers.get("Last-Event-ID", "0")
     after = int(last) if last.isascii() and last.isdigit() and len(last) < 10 else 0
@@ -161,11 +168,6 @@ async def _readable(here: ExecutionProcess, actor: User, pk: UUID) -> Execution:
     return await here.database.run(lambda: access_execution(actor=actor, execution_id=pk))
 
 
-async def _here() -> ExecutionProcess:
-    """The process's loop; under a server it runs already, under the test client a thread is started."""
-    return process.present() or await sync_to_async(process.ensure_started)()
-
-
 async def _on(here: ExecutionProcess, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Await `work` on the process's loop, which under a server is this one."""
     if here.loop is asyncio.get_running_loop():
@@ -206,7 +208,7 @@ class ExecutionViewSet(RecordViewSet):
     def in_list(self, rows: Any) -> Any:
         return rows.light()
 
-    @extend_schema(responses={200: ExecutionSerializer})
+    @extend_schema(responses={200: ExecutionSerializer})  # type: ignore[untyped-decorator]  # drf-spectacular has no types
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """Stop an execution. A pending one is cancelled at once, a running one within one model call: poll it."""
@@ -214,7 +216,7 @@ class ExecutionViewSet(RecordViewSet):
         code = status.HTTP_200_OK if execution.is_terminal else status.HTTP_202_ACCEPTED
         return Response(in_detail(execution), status=code)
 
-    @extend_schema(responses={202: ExecutionSerializer})
+    @extend_schema(responses={202: ExecutionSerializer})  # type: ignore[untyped-decorator]  # drf-spectacular has no types
     @action(detail=True, methods=["post"])
     def replay(self, request: Request, pk: str) -> Response:
         """Execute the same input again, asynchronously, on the same or another version of a program."""

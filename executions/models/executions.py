@@ -49,7 +49,10 @@ class Execution(models.Model):
     # identity
     id = models.UUIDField(_("id"), primary_key=True, default=new_id, editable=False)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="executions", verbose_name=_("user"),
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="executions",
+        verbose_name=_("user"),
         db_index=False,
     )
     program = models.ForeignKey(
@@ -67,7 +70,12 @@ class Execution(models.Model):
         _("language model"), null=True, blank=True, help_text=_("Asked for instead of the program's own.")
     )
     replay_of = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="replays", db_constraint=False,
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="replays",
+        db_constraint=False,
         verbose_name=_("replay of"),
     )
 
@@ -136,7 +144,7 @@ class Execution(models.Model):
     def is_terminal(self) -> bool:
         return self.state in TERMINAL_STATES
 
-    @transition(field=state, source=PENDING, target=RUNNING)
+    @transition(field=state, source=PENDING, target=RUNNING)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def start(self, *, lease_token: uuid.UUID, lease_expires_at: datetime, leased_by: str) -> None:
         """Somebody runs it now, until the lease expires."""
         self.attempt += 1
@@ -146,24 +154,24 @@ class Execution(models.Model):
         self.started_at = timezone.now()
         self.revision += 1
 
-    @transition(field=state, source=RUNNING, target=COMPLETED)
+    @transition(field=state, source=RUNNING, target=COMPLETED)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def complete(self, result: RunResult) -> None:
         """The model answered, and the answer is valid."""
         self.output = dict(result.output or {})
         self._finish(result)
 
-    @transition(field=state, source=[PENDING, RUNNING], target=FAILED)
+    @transition(field=state, source=[PENDING, RUNNING], target=FAILED)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def fail(self, error: RunError, result: RunResult | None = None) -> None:
         """It ended without a valid answer; what was used is kept."""
         self.error_code, self.error_message, self.error_module = error.code, error.message, error.module
         self._finish(result)
 
-    @transition(field=state, source=[PENDING, RUNNING], target=CANCELLED)
+    @transition(field=state, source=[PENDING, RUNNING], target=CANCELLED)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def cancel(self, result: RunResult | None = None) -> None:
         """Somebody asked to stop it; what was used is kept."""
         self._finish(result)
 
-    @transition(field=state, source=RUNNING, target=PENDING)
+    @transition(field=state, source=RUNNING, target=PENDING)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def hand_back(self) -> None:
         """Whoever ran it cannot go on; another attempt may."""
         self.lease_token = None

@@ -23,7 +23,7 @@ def cancel_execution(*, actor: User, execution: Execution) -> Execution:
     """
     execution_policy.check(actor, "cancel", execution)
     with transaction.atomic():
-        row = Execution.objects.select_for_update(of=("self",)).get(pk=execution.pk)
+        row: Execution = Execution.objects.select_for_update(of=("self",)).get(pk=execution.pk)
         if row.is_terminal:
             raise execution_not_cancellable(row.state)
         if row.state == ExecutionState.PENDING:

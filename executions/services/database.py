@@ -52,7 +52,7 @@ def serve_this_process(threads: DatabaseThreads | None) -> None:
 
 async def off_the_loop(call: Callable[[], T]) -> T:
     """Run an ORM call of code that runs on the process's loop."""
-    assert _of_this_process is not None  # noqa: S101
+    assert _of_this_process is not None
     return await _of_this_process.run(call)
 
 

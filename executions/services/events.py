@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -73,7 +73,7 @@ class Watchers:
         """Tell those who wait that `execution` was committed in its present state."""
         self._offer(Change(execution.pk, execution.state, execution.revision))
 
-    async def changes(self, execution_id: UUID, after: int = 0) -> AsyncIterator[Change]:
+    async def changes(self, execution_id: UUID, after: int = 0) -> AsyncGenerator[Change, None]:
         """Changes beyond revision `after`, the present state first, ending with the final one."""
         watcher = Watcher(after)
         self._watching[execution_id].add(watcher)

@@ -60,7 +60,8 @@ class Request:
 class Answer:
     """The execution, as far as it got within the wait.
 
-    `is_repeated`: an earlier request with the same key made it. `balance`: the actor's micro-credits after it, if known.
+    `is_repeated`: an earlier request with the same key made it. `balance`: the actor's micro-credits after it, if
+    known.
     """
 
     execution: Execution
@@ -110,7 +111,7 @@ async def aexecute_program(
     request = Request(
         reference, input, Mode(mode), source, assignment_key, language_model, idempotency_key, min(wait_s, MAX_WAIT_S)
     )
-    here = process.present() or await asyncio.to_thread(process.ensure_started)
+    here = await process.aensure_started()
     if here.loop is asyncio.get_running_loop():
         return (await answer(actor, request)).execution
     return (await asyncio.wrap_future(here.submit(answer(actor, request)))).execution
@@ -119,7 +120,7 @@ async def aexecute_program(
 async def answer(actor: User, request: Request) -> Answer:
     """Admit, run or queue, and wait as long as the caller does. Runs on the process's event loop."""
     here = process.present()
-    assert here is not None  # noqa: S101  # whoever got here went through it
+    assert here is not None  # whoever got here went through it
     _check_request(request)
     plan = await _plan(here, actor, request)
     values = plan.built.inputs.validate(request.input)
@@ -223,5 +224,3 @@ async def _earlier(here: ExecutionProcess, actor: User, request: Request) -> Ans
     if execution is None:
         raise execution_not_found()
     return Answer(execution, is_repeated=True)
-
-

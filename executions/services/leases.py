@@ -67,9 +67,11 @@ def hand_back(execution: Execution) -> bool:
     """Give an execution that this process holds back to the queue, or end it when it may not run again."""
     token = execution.lease_token
     with transaction.atomic():
-        row = Execution.objects.select_for_update(of=("self",)).filter(
-            pk=execution.pk, state=RUNNING, lease_token=token
-        ).first()
+        row = (
+            Execution.objects.select_for_update(of=("self",))
+            .filter(pk=execution.pk, state=RUNNING, lease_token=token)
+            .first()
+        )
         if row is not None:
             _release(row)
     return row is not None
@@ -119,5 +121,3 @@ def book_end(row: Execution) -> None:
 def fail_before_run(execution: Execution, error: DomainError) -> None:
     """The program cannot be built (any more): the execution ends with that reason. Sets fields only."""
     execution.fail(RunError(error.code, error.message))
-
-

@@ -36,6 +36,7 @@ def settlement(execution: Execution) -> CreditEntry | None:
     used, reserved = execution.credits_used, execution.credits_reserved
     if not used and not reserved:
         return None
+    assert execution.finished_at is not None  # only what has ended is settled
     return CreditEntry(
         user_id=execution.user_id,
         kind=CreditKind.SETTLE.value if used else CreditKind.RELEASE.value,

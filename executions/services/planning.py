@@ -35,6 +35,7 @@ CHARACTERS_PER_TOKEN = 3
 DEFAULT_MAX_TOKENS = 1024
 DEFAULT_ITERATIONS = 20
 
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A program version with its prompt set, built and ready to run on the language models it names."""
@@ -167,5 +168,5 @@ def _models(program: Program, requested: LanguageModel | None) -> dict[str, Lang
         asked = mlops_selectors.language_model_spec(requested)
         return {"": asked, **{row.name: asked for row in rows}}
     specs = {row.name: mlops_selectors.language_model_spec(row) for row in rows}
-    defaults = {"": specs[row.name] for row in rows if row.is_default}
-    return {**specs, **defaults}
+    default = next((row.name for row in rows if row.is_default), None)
+    return specs if default is None else {**specs, "": specs[default]}

@@ -43,10 +43,13 @@ class Running:
         if self._is_interruptible and self.task is not None:
             self.task.cancel()
 
+    def _is_ending(self) -> bool:
+        return self.ending is not None
+
     @property
     def ended(self) -> asyncio.Task[Execution]:
         """The task that runs and stores it."""
-        assert self.task is not None  # noqa: S101  # set by whoever created it
+        assert self.task is not None  # set by whoever created it
         return self.task
 
     async def work(self) -> None:
@@ -56,7 +59,7 @@ class Running:
             self._conclude(result)
 
     async def _result(self) -> RunResult | None:
-        if self.ending is not None:
+        if self._is_ending():
             return self._interrupted()
         self._is_interruptible = True
         try:
@@ -69,7 +72,7 @@ class Running:
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self.ending is None or task is None:
+            if task is None or not self._is_ending():
                 raise
             task.uncancel()
             return self._interrupted()
@@ -106,5 +109,3 @@ class Running:
             return
         execution.input, execution.trace = {}, {"spans": [], "dropped": 0, "captured": False}
         execution.output = None
-
-

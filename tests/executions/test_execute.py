@@ -33,14 +33,15 @@ def test_a_synchronous_execution_is_stored_with_all_it_used(provider: Provider) 
     assert row.output is not None
     assert list(row.output) == ["answer"]
     usage = row.token_usage
-    assert usage["input"] > 0 and usage["output"] > 0 and usage["total"] == usage["input"] + usage["output"]
+    assert 0 < usage["input"] < usage["total"] == usage["input"] + usage["output"]
     assert list(usage["by_model"]) == [model.name]
     assert row.cost == usage["input"] * 400_000 + usage["output"] * 1_600_000
     assert row.prices == [str(model.prices.get().pk)]
+    assert row.trace is not None
     kinds = [(span["kind"], span["parent"]) for span in row.trace["spans"]]
     assert kinds == [("module", None), ("llm", 0)]
     assert row.trace["spans"][1]["model"] == model.name
-    assert row.duration_ms is not None and row.waited_ms is not None and row.duration_ms >= row.waited_ms > 0
+    assert (row.duration_ms or 0) >= (row.waited_ms or 0) > 0
     assert len(provider.requests) == 1
 
 
@@ -62,7 +63,9 @@ def test_credits_are_reserved_and_settled_at_cost(provider: Provider) -> None:
 def test_an_asynchronous_execution_is_taken_by_a_worker(provider: Provider, worker: ExecutionProcess) -> None:
     provided_model(provider)
     make_program()
-    execution = execute_program(actor=make_user(credits=10), program="answering", input={"question": "?"}, mode=Mode.ASYNC)
+    execution = execute_program(
+        actor=make_user(credits=10), program="answering", input={"question": "?"}, mode=Mode.ASYNC
+    )
     assert execution.state == "pending"
     eventually(lambda: state_of(execution) == "completed")
     row = Execution.objects.get(pk=execution.pk)

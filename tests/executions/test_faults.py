@@ -210,4 +210,3 @@ def test_a_stopped_worker_hands_back_what_it_cannot_end(
     assert eventually(lambda: (found := row(client, execution))["state"] == "completed" and found, 40)["attempt"] == 2
     assert charges(here, execution) == ONCE
     end(second)
-

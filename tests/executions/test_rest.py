@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -34,9 +34,12 @@ Send = Callable[..., Reply]
 
 
 def through_django(token: str, path: str, raw: bytes, **headers: str) -> Reply:
-    extra = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-    response = Client().post(path, raw, content_type="application/json", HTTP_AUTHORIZATION=f"Bearer {token}", **extra)
-    return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, json.loads(response.content))
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    client = Client(headers={"Authorization": f"Bearer {token}", **named})
+    response = client.post(path, raw, content_type="application/json")
+    return Reply(
+        response.status_code, {k.lower(): v for k, v in response.headers.items()}, json.loads(response.content)
+    )
 
 
 def through_the_lean_route(token: str, path: str, raw: bytes, **headers: str) -> Reply:
@@ -70,10 +73,10 @@ def send(request: pytest.FixtureRequest) -> Send:
 
 
 @pytest.fixture
-def user(provider: Provider) -> Iterator[User]:
+def user(provider: Provider) -> User:
     provided_model(provider)
     make_program()
-    yield make_user(credits=10)
+    return make_user(credits=10)
 
 
 def body(**fields: Any) -> bytes:
@@ -275,11 +278,15 @@ def test_feedback_and_replay(user: User, provider: Provider) -> None:
     client = client_of(user)
     answered = client.post(EXECUTE, body(), content_type="application/json").json()
     rated = client.post(
-        "/api/v1/feedback/", {"execution_id": answered["id"], "name": "helpful", "score": 1}, content_type="application/json"
+        "/api/v1/feedback/",
+        {"execution_id": answered["id"], "name": "helpful", "score": 1},
+        content_type="application/json",
     )
     assert (rated.status_code, rated.json()["score"]) == (201, 1.0)
     wrong = client.post(
-        "/api/v1/feedback/", {"execution_id": answered["id"], "name": "helpful", "score": 7}, content_type="application/json"
+        "/api/v1/feedback/",
+        {"execution_id": answered["id"], "name": "helpful", "score": 7},
+        content_type="application/json",
     )
     assert wrong.status_code == 400
     replayed = client.post(f"/api/v1/executions/{answered['id']}/replay/", {}, content_type="application/json")
@@ -294,7 +301,7 @@ def test_events_tell_the_present_state_first_and_end_with_the_last(user: User, p
     path = f"/api/v1/executions/{answered['id']}/events/"
 
     async def listen() -> str:
-        response = await AsyncClient().get(path, headers={"Authorization": f"Bearer {token}"})
+        response: Any = await AsyncClient().get(path, headers={"Authorization": f"Bearer {token}"})
         return "".join([chunk.decode() async for chunk in response.streaming_content])
 
     here = process.ensure_started()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from executions.models import Execution
@@ -86,7 +86,10 @@ def test_repeating_an_end_charges_once() -> None:
     assert store(Finish(execution)) == [True]
     assert store(Finish(execution)) == [True]
     entries = CreditEntry.objects.filter(subject_id=execution.pk).order_by("pk")
-    assert [(entry.kind, entry.amount, entry.used) for entry in entries] == [("reserve", -1000, 0), ("settle", 300, 700)]
+    assert [(entry.kind, entry.amount, entry.used) for entry in entries] == [
+        ("reserve", -1000, 0),
+        ("settle", 300, 700),
+    ]
     user.refresh_from_db()
     assert user.ml_credits == 1_000_000 - 700 == proven_balance(user)
 
@@ -149,7 +152,7 @@ def after_failing(times: int, commit: Callable[..., Any], *, commits_first: bool
             return commit(jobs, is_repeated)
         if commits_first:
             commit(jobs, is_repeated)
-        raise writer_module.OperationalError("server closed the connection unexpectedly")
+        raise OperationalError("server closed the connection unexpectedly")
 
     return wrapped
 
