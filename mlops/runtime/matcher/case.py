@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
+from mlops.runtime.matcher.features import HashedText
 from mlops.runtime.matcher.prompt import Demo, Task, Turn, read_demo, readable
-from mlops.runtime.matcher.ridge import Text
 
 _QUESTION_NAMES = re.compile(r"(^|_)(question|query|q)$")
 _MAX_QUESTION_CHARACTERS = 2_000
@@ -16,10 +16,10 @@ _MAX_QUOTE = 160
 MAX_COMPARED_CHARACTERS = 4_000
 
 
-def compared_text(inputs: dict[str, str]) -> Text:
+def compared_text(inputs: dict[str, str]) -> HashedText:
     """All inputs as one text, short ones first, so that a long context does not crowd out the message."""
     values = sorted((readable(value[: 4 * MAX_COMPARED_CHARACTERS]) for value in inputs.values()), key=len)
-    return Text("\n".join(value[:MAX_COMPARED_CHARACTERS] for value in values))
+    return HashedText("\n".join(value[:MAX_COMPARED_CHARACTERS] for value in values))
 
 
 def context_and_question(inputs: dict[str, str]) -> tuple[str, str]:
@@ -46,7 +46,7 @@ class Case:
         self._random = random.Random(draw)  # noqa: S311  # repeatable on purpose
 
     @cached_property
-    def text(self) -> Text:
+    def text(self) -> HashedText:
         """The inputs to compare with demos and labels."""
         return compared_text(self.inputs)
 

@@ -7,6 +7,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,9 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 _WORD = re.compile(r"[^\W_]+")
 _JOINTS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\-/.]+")
 _LONG_NUMBER = re.compile(r"\d{4,}")
-_FIRST_IDEOGRAPH = 0x2E80
+_TELLING_SIGN = re.compile(r"[?!$£€%]")
+_COUNTED = re.compile(r"[0-9A-Za-z_\x80-\u2e7f]+|[\u2e80-\U0010ffff]|[!-~]")
+_TOPICAL_STOP_WEIGHT = np.float32(0.5)  # of square-rooted counts
 
 
 class SparseText(NamedTuple):
@@ -51,50 +54,47 @@ def split_identifier(text: str) -> str:
 
 
 def count_tokens(text: str) -> int:
-    """Words (runs of letters, digits and underscores) and single other visible signs; each ideograph counts as one.
-
-    Vectorised, so that megabytes take milliseconds.
-    """
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    wordlike = _IS_WORD[np.minimum(codes, 128)]
-    ideographs = codes >= _FIRST_IDEOGRAPH
-    signs = _IS_SIGN[np.minimum(codes, 128)]
-    running = wordlike & ~ideographs
-    starts = int(np.count_nonzero(running[1:] & ~running[:-1])) + int(running[:1].sum())
-    return starts + int(np.count_nonzero(signs)) + int(np.count_nonzero(ideographs))
+    """Words (runs of letters, digits and underscores) and single other visible signs; each ideograph counts as one."""
+    return sum(1 for _ in _COUNTED.finditer(text))  # one by one, so that a long text lets other threads run
 
 
-_IS_WORD = np.array([chr(code).isalnum() or code == ord("_") for code in range(128)] + [True])
-_IS_SIGN = np.array([code > 32 and code != 127 and not word for code, word in enumerate(_IS_WORD)])
+class HashedText:
+    """A text as hashed counts, square-rooted: words, their pairs and pieces, and its opening words."""
 
+    def __init__(self, text: str) -> None:
+        text = text[:MAX_CHARACTERS]
+        plain: defaultdict[str, float] = defaultdict(float)
+        weak: defaultdict[str, float] = defaultdict(float)
+        listed = words(split_identifier(text))[:MAX_WORDS]
+        before, before_is_stop = "", False
+        for word in listed:
+            is_stop = word in STOP_WORDS
+            (weak if is_stop else plain)[word] += 1.0
+            if before:
+                (weak if is_stop and before_is_stop else plain)[f"{before} {word}"] += 0.6
+            if not is_stop:
+                for piece in _pieces(word):
+                    plain[piece] += 0.15
+            before, before_is_stop = word, is_stop
+        for sign in _TELLING_SIGN.findall(text):
+            plain[sign] += 0.3
+        if _LONG_NUMBER.search(text):
+            plain["#longnum"] += 0.7
+        opening = {"^" + listed[0]: 0.8, "^" + " ".join(listed[:2]) + " ": 0.8} if listed else {}
+        self._plain, self._weak, self._opening = _sparse(plain), _sparse(weak), _sparse(opening)
 
-def hashed(text: str, *, stop_weight: float) -> SparseText:
-    """A text as hashed counts, square-rooted.
+    @cached_property
+    def whole(self) -> SparseText:
+        """With function words and openings in full, for where demos can weigh them: they carry question types."""
+        parts = (self._plain, self._weak, self._opening)
+        columns = np.concatenate([part.columns for part in parts])
+        return SparseText(columns, np.concatenate([part.weights for part in parts]))
 
-    Function words carry question types but drown topics: `stop_weight` is 1 where demos can weigh them, small where
-    there are none.
-    """
-    text = text[:MAX_CHARACTERS]
-    counts: defaultdict[str, float] = defaultdict(float)
-    listed = words(split_identifier(text))[:MAX_WORDS]
-    before, before_is_stop = "", False
-    for word in listed:
-        is_stop = word in STOP_WORDS
-        counts[word] += stop_weight if is_stop else 1.0
-        if before:
-            counts[f"{before} {word}"] += 0.6 * (stop_weight if is_stop and before_is_stop else 1.0)
-        if not is_stop:
-            for piece in _pieces(word):
-                counts[piece] += 0.15
-        before, before_is_stop = word, is_stop
-    if listed and stop_weight == 1.0:
-        counts["^" + listed[0]] += 0.8
-        counts["^" + " ".join(listed[:2])] += 0.8
-    for sign in _TELLING_SIGN.findall(text):
-        counts[sign] += 0.3
-    if _LONG_NUMBER.search(text):
-        counts["#longnum"] += 0.7
-    return _sparse(counts)
+    @cached_property
+    def topical(self) -> SparseText:
+        """With little of the function words, for where nothing weighs them: they would drown the topic."""
+        columns = np.concatenate([self._plain.columns, self._weak.columns])
+        return SparseText(columns, np.concatenate([self._plain.weights, self._weak.weights * _TOPICAL_STOP_WEIGHT]))
 
 
 def weights_by_rarity(texts: Sequence[SparseText]) -> Floats:
@@ -157,9 +157,6 @@ class Rows:
     def nbytes(self) -> int:
         """Bytes held."""
         return self.starts.nbytes + self.columns.nbytes + self.weights.nbytes
-
-
-_TELLING_SIGN = re.compile(r"[?!$£€%]")
 
 
 def _pieces(word: str) -> list[str]:

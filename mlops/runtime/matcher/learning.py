@@ -9,11 +9,11 @@ from statistics import fmean
 
 from mlops.runtime.matcher.case import compared_text, context_and_question
 from mlops.runtime.matcher.errors import CannotMatch
-from mlops.runtime.matcher.features import Floats, count_tokens
+from mlops.runtime.matcher.features import Floats, HashedText, count_tokens
 from mlops.runtime.matcher.fields import Kind, OutputField
 from mlops.runtime.matcher.labels import labels_in_words, listed_labels, words_of_labels
 from mlops.runtime.matcher.prompt import Demo, Prompt, Task, read_demo, readable
-from mlops.runtime.matcher.ridge import LabelFit, NumberFit, Text
+from mlops.runtime.matcher.ridge import LabelFit, NumberFit
 from mlops.runtime.matcher.spans import Example, learn_weights
 from mlops.runtime.matcher.strategies import (
     ChooseLabel,
@@ -59,7 +59,7 @@ class _Teaching:
     task: Task
     demos: tuple[Demo, ...]
     places: tuple[int, ...]
-    texts: tuple[Text, ...]
+    texts: tuple[HashedText, ...]
 
     @property
     def answers(self) -> list[str]:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import NamedTuple
 
 from dspy.lm15 import Message, Request, TextPart
 
@@ -37,8 +38,7 @@ class Task:
     as_json: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """A demo as it stands in the prompt, not yet read."""
 
     user: str
@@ -64,7 +64,7 @@ class Prompt:
     @cached_property
     def lesson_text(self) -> str:
         """What is learned from, everything but the inputs to answer, as one text."""
-        return "\n\x00".join([self.system, *(text for turn in self.turns for text in (turn.user, turn.assistant))])
+        return "\n\x00".join([self.system, *chain.from_iterable(self.turns)])
 
 
 def read_prompt(request: Request) -> Prompt:

@@ -7,29 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlops.runtime.matcher.features import Floats, Rows, SparseText, dense, hashed, weights_by_rarity
+from mlops.runtime.matcher.features import Floats, HashedText, Rows, dense, weights_by_rarity
 
 DEMOS_TO_WEIGH_WORDS = 8
-STOP_WEIGHT_WITHOUT_DEMOS = 0.25
 
 _DEMO_NOISE = 0.3
 _LABEL_NOISE = 0.4  # a label's own words are weaker evidence than a demo
 _LABEL_WORDS_WEIGHT = 0.5
 _PRIOR_WEIGHT = 0.05
-
-
-class Text:
-    """A text to compare, hashed in both ways at most once."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._hashed: dict[float, SparseText] = {}
-
-    def hashed(self, stop_weight: float) -> SparseText:
-        """The text's columns and weights, see `features.hashed`."""
-        if stop_weight not in self._hashed:
-            self._hashed[stop_weight] = hashed(self._text, stop_weight=stop_weight)
-        return self._hashed[stop_weight]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +25,22 @@ class Neighbours:
     rarity: Floats | None
 
     @classmethod
-    def of(cls, texts: Sequence[Text], others: Sequence[str] = ()) -> Neighbours:
+    def of(cls, texts: Sequence[HashedText], others: Sequence[HashedText] = ()) -> Neighbours:
         """The demos' texts, then other texts to be compared in the same way."""
-        stop_weight = _stop_weight(len(texts))
-        demos = [text.hashed(stop_weight) for text in texts]
-        rarity = weights_by_rarity(demos) if len(texts) >= DEMOS_TO_WEIGH_WORDS else None
-        return cls(Rows.of(demos + [hashed(text, stop_weight=stop_weight) for text in others], rarity), rarity)
+        rows = [*texts, *others]
+        if len(texts) < DEMOS_TO_WEIGH_WORDS:
+            return cls(Rows.of([text.topical for text in rows]), None)
+        rarity = weights_by_rarity([text.whole for text in texts])
+        return cls(Rows.of([text.whole for text in rows], rarity), rarity)
 
-    def similarities(self, text: Text) -> Floats:
+    def similarities(self, text: HashedText) -> Floats:
         """Cosine with each row."""
-        stop_weight = 1.0 if self.rarity is not None else STOP_WEIGHT_WITHOUT_DEMOS
-        return self.rows.dot(dense(text.hashed(stop_weight), self.rarity))
+        return self.rows.dot(dense(text.topical if self.rarity is None else text.whole, self.rarity))
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self.rows.nbytes + (self.rarity.nbytes if self.rarity is not None else 0)
-
-
-def _stop_weight(demos: int) -> float:
-    return 1.0 if demos >= DEMOS_TO_WEIGH_WORDS else STOP_WEIGHT_WITHOUT_DEMOS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +62,11 @@ class LabelFit:
     demos: int
 
     @classmethod
-    def of(cls, texts: Sequence[Text], answers: Sequence[Sequence[int]], label_words: Sequence[str]) -> LabelFit:
+    def of(cls, texts: Sequence[HashedText], answers: Sequence[Sequence[int]], label_words: Sequence[str]) -> LabelFit:
         """`answers[i]` are the places of demo i's labels in `label_words` (several for multi-label lists)."""
         demos, labels = len(texts), len(label_words)
-        neighbours = Neighbours.of(texts, label_words)
+        hashed_labels = [HashedText(text) for text in label_words]
+        neighbours = Neighbours.of(texts, hashed_labels)
         targets = np.zeros((demos + labels, labels), np.float32)
         for row, places in enumerate(answers):
             targets[row, list(places)] = 1
@@ -92,18 +74,18 @@ class LabelFit:
         noise = np.array([_DEMO_NOISE] * demos + [_LABEL_NOISE] * labels, np.float32)
         return cls(
             neighbours,
-            Rows.of([hashed(text, stop_weight=STOP_WEIGHT_WITHOUT_DEMOS) for text in label_words]) if demos else None,
+            Rows.of([text.topical for text in hashed_labels]) if demos else None,
             np.linalg.solve(neighbours.rows.gram() + np.diag(noise), targets).astype(np.float32),
             (_PRIOR_WEIGHT * targets[:demos].sum(0) / max(1, demos)).astype(np.float32),
             demos,
         )
 
-    def rank(self, text: Text) -> Ranking:
+    def rank(self, text: HashedText) -> Ranking:
         """Scores for a text; near 1 for a label that fits as its own demos do."""
         similarities = self.neighbours.similarities(text)
         scores = similarities @ self.coefficients + self.prior
         if self.label_words is not None:
-            by_words = self.label_words.dot(dense(text.hashed(STOP_WEIGHT_WITHOUT_DEMOS)))
+            by_words = self.label_words.dot(dense(text.topical))
             scores = scores + np.float32(_LABEL_WORDS_WEIGHT) * by_words
         return Ranking(scores, similarities[: self.demos])
 
@@ -124,7 +106,7 @@ class NumberFit:
     explained: float
 
     @classmethod
-    def of(cls, texts: Sequence[Text], numbers: Sequence[float]) -> NumberFit:
+    def of(cls, texts: Sequence[HashedText], numbers: Sequence[float]) -> NumberFit:
         """`explained` is the share of the variance predicted when each demo is left out in turn; <= 0: nothing."""
         neighbours = Neighbours.of(texts)
         values = np.array(numbers, np.float64)
@@ -136,7 +118,7 @@ class NumberFit:
         explained = 1 - float((left_out_errors**2).sum()) / variance
         return cls(neighbours, coefficients.astype(np.float32), mean, explained)
 
-    def predict(self, text: Text) -> tuple[float, Floats]:
+    def predict(self, text: HashedText) -> tuple[float, Floats]:
         """The number for a text and its similarity to each demo."""
         similarities = self.neighbours.similarities(text)
         return self.mean + float(similarities @ self.coefficients), similarities
