@@ -179,6 +179,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "PREPROCESSING_HOOKS": ["executions.api.schema.add_async_views"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "mlops.api.schema.document_problems",
@@ -186,6 +187,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "CreditKindEnum": "mlops.models.credits.KIND_CHOICES",
         "DatasetTypeEnum": "datasets.models.TYPE_CHOICES",
+        "ExecutionModeEnum": "executions.models.executions.MODE_CHOICES",
+        "ExecutionSourceEnum": "executions.models.executions.SOURCE_CHOICES",
+        "ExecutionStateEnum": "executions.models.executions.STATE_CHOICES",
         "FieldTypeEnum": "programs.models.signatures.FIELD_TYPE_CHOICES",
         "LanguageModelKindEnum": "mlops.models.language_models.KIND_CHOICES",
         "ModuleKindEnum": "programs.models.programs.KIND_CHOICES",

@@ -9,8 +9,7 @@ import django_filters
 from django.db.models import QuerySet
 
 from executions.models import Execution, Feedback
-from executions.models.executions import STATE_CHOICES
-from executions.types import Mode, Source
+from executions.models.executions import MODE_CHOICES, SOURCE_CHOICES, STATE_CHOICES
 
 
 class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
@@ -18,8 +17,8 @@ class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # django
 
     program = django_filters.CharFilter(method="of_program")
     state = django_filters.MultipleChoiceFilter(choices=STATE_CHOICES)
-    mode = django_filters.ChoiceFilter(choices=[(mode.value, mode.value) for mode in Mode])
-    source = django_filters.ChoiceFilter(choices=[(source.value, source.value) for source in Source])
+    mode = django_filters.ChoiceFilter(choices=MODE_CHOICES)
+    source = django_filters.ChoiceFilter(choices=SOURCE_CHOICES)
     user = django_filters.UUIDFilter(field_name="user_id")
     prompt_set = django_filters.UUIDFilter(field_name="prompt_set_id")
     replay_of = django_filters.UUIDFilter(field_name="replay_of_id")

@@ -11,11 +11,52 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from executions.api.serializers import ExecuteWriteSerializer, ExecutionSerializer
+from mlops.api.schema import PROBLEM
 
-HEADERS = [
-    OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Makes the request happen once."),
-    OpenApiParameter("Prefer", str, OpenApiParameter.HEADER, description="`wait=N`: answer after N seconds at most."),
+Endpoint = tuple[str, str, str, Any]
+
+ENDED, UNDERWAY = [200], [200, 202]
+
+
+def _sent(name: str, description: str, kind: Any = str) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=description)
+
+
+def _answered(name: str, description: str, statuses: list[int], kind: Any = str) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=description, response=statuses)
+
+
+IDEMPOTENCY_KEY = _sent(
+    "Idempotency-Key",
+    "Makes the request happen once: for 24 hours the same key and body give the first answer again.",
+)
+
+EXECUTE_HEADERS = [
+    IDEMPOTENCY_KEY,
+    _sent("Prefer", "`wait=N`: answer after N seconds at most, with the execution as it is then."),
+    _answered("Location", "Where the execution is to be polled.", UNDERWAY),
+    _answered("X-Execution-Id", "The execution's id.", UNDERWAY, OpenApiTypes.UUID),
+    _answered("X-Cache", "`hit`, `miss` or `bypass`.", UNDERWAY),
+    _answered("X-Credits-Remaining", "Credits of whoever executed, a decimal string.", UNDERWAY),
+    _answered("Idempotent-Replayed", "`true` when an earlier request with this key made the execution.", UNDERWAY),
+    _answered("X-Cost-USD", "A decimal string, or `unknown` when a price is unknown.", ENDED),
+    _answered("X-Overhead-Ms", "Milliseconds that were not spent waiting for a language model.", ENDED, float),
 ]
+EXECUTION_ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
+REFERENCE = OpenApiParameter(
+    "ref",
+    str,
+    OpenApiParameter.PATH,
+    description="An id, `name`, `name@production`, `name@testing`, `name@latest`, `name@3`.",
+)
+
+
+def refused(status: int, description: str) -> dict[Any, Any]:
+    """A refusal that says more than the shared ones do."""
+    return {(status, "application/problem+json"): OpenApiResponse({"$ref": PROBLEM}, description)}
+
+
+NOT_COVERED = refused(402, "`insufficient_credits` or `price_unknown`: nothing was executed.")
 
 
 class ExecuteDocumented(APIView):
@@ -23,16 +64,35 @@ class ExecuteDocumented(APIView):
 
     @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
         operation_id="programs_execute",
+        tags=["executions"],
         request=ExecuteWriteSerializer,
-        parameters=HEADERS,
+        parameters=[REFERENCE, *EXECUTE_HEADERS],
         responses={
             200: OpenApiResponse(ExecutionSerializer, "The execution has ended; `state` and `error` say how."),
             202: OpenApiResponse(ExecutionSerializer, "It is pending or running; poll `Location`."),
-            402: OpenApiResponse(OpenApiTypes.OBJECT, "Credits do not cover it."),
+            **NOT_COVERED,
+            **refused(409, "`idempotency_key_reused`, `program_not_executable`: nothing was executed."),
         },
     )
     def post(self, request: Request, ref: str) -> Response:
         """Run a program version on one input, synchronously or through a worker."""
+        raise AssertionError("documentation only")
+
+
+class DetailDocumented(APIView):
+    """One execution."""
+
+    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+        operation_id="executions_retrieve",
+        tags=["executions"],
+        parameters=[
+            EXECUTION_ID,
+            OpenApiParameter("wait", int, description="Seconds to wait for its end, at most 60."),
+        ],
+        responses=ExecutionSerializer,
+    )
+    def get(self, request: Request, id: str) -> Response:
+        """The execution; with `wait` once it has ended, or after that time as it is then."""
         raise AssertionError("documentation only")
 
 
@@ -41,9 +101,8 @@ class EventsDocumented(APIView):
 
     @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
         operation_id="executions_events",
-        parameters=[
-            OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="Revision to go on from.")
-        ],
+        tags=["executions"],
+        parameters=[EXECUTION_ID, _sent("Last-Event-ID", "The revision to go on from.", int)],
         responses={(200, "text/event-stream"): OpenApiTypes.STR},
     )
     def get(self, request: Request, id: str) -> Response:
@@ -51,11 +110,18 @@ class EventsDocumented(APIView):
         raise AssertionError("documentation only")
 
 
-def add_async_views(endpoints: list[tuple[str, str, str, Any]], **context: Any) -> list[tuple[str, str, str, Any]]:
-    """Preprocessing hook of drf-spectacular."""
-    execute, events = "/api/v1/programs/{ref}/execute/", "/api/v1/executions/{id}/events/"
-    return [
-        *endpoints,
-        (execute, execute, "POST", ExecuteDocumented.as_view()),
-        (events, events, "GET", EventsDocumented.as_view()),
-    ]
+DOCUMENTED: list[Endpoint] = [
+    (path, path, method, view.as_view())
+    for path, method, view in (
+        ("/api/v1/programs/{ref}/execute/", "POST", ExecuteDocumented),
+        ("/api/v1/executions/{id}/", "GET", DetailDocumented),
+        ("/api/v1/executions/{id}/events/", "GET", EventsDocumented),
+    )
+]
+
+
+def add_async_views(endpoints: list[Endpoint], **context: Any) -> list[Endpoint]:
+    """Preprocessing hook of drf-spectacular: the async views, in place of the viewset's that they stand before."""
+    answered = {(path, method) for path, _regex, method, _view in DOCUMENTED}
+    others = [endpoint for endpoint in endpoints if (endpoint[0], endpoint[2]) not in answered]
+    return [*others, *DOCUMENTED]

@@ -8,8 +8,8 @@ from rest_framework import serializers
 
 from executions.api.representation import in_detail, in_list
 from executions.models import Execution, Feedback
-from executions.models.executions import STATE_CHOICES
-from executions.types import Mode, Source
+from executions.models.executions import MODE_CHOICES, SOURCE_CHOICES, STATE_CHOICES
+from executions.types import Mode
 from mlops.api.serializers import RecordSerializer, StrictSerializer
 
 
@@ -33,9 +33,9 @@ class ExecutionRowSerializer(serializers.Serializer[Execution]):
     prompt_set = serializers.UUIDField()
     user = serializers.UUIDField()
     state = serializers.ChoiceField(choices=STATE_CHOICES)
-    mode = serializers.ChoiceField(choices=[(mode.value, mode.value) for mode in Mode])
+    mode = serializers.ChoiceField(choices=MODE_CHOICES)
     source = serializers.ChoiceField(  # type: ignore[assignment]  # shadows an attribute of fields
-        choices=[(source.value, source.value) for source in Source]
+        choices=SOURCE_CHOICES
     )
     assignment_key = serializers.CharField()
     replay_of = serializers.UUIDField(allow_null=True)
@@ -71,7 +71,7 @@ class ExecutionSerializer(ExecutionRowSerializer):
 
 
 class OptionsSerializer(StrictSerializer):
-    mode = serializers.ChoiceField(choices=[(mode.value, mode.value) for mode in Mode], default=Mode.SYNC.value)
+    mode = serializers.ChoiceField(choices=MODE_CHOICES, default=Mode.SYNC.value)
     assignment_key = serializers.CharField(required=False, help_text="Keeps one user on one prompt version.")
     language_model = serializers.CharField(required=False, help_text="Name or id, in place of the program's own.")
 

@@ -29,6 +29,7 @@ from rest_framework.response import Response
 from executions.api.execute import Reply, actor_of_token, reply_to
 from executions.api.filters import ExecutionFilter, FeedbackFilter
 from executions.api.representation import in_detail
+from executions.api.schema import IDEMPOTENCY_KEY, NOT_COVERED
 from executions.api.serializers import (
     ExecutionRowSerializer,
     ExecutionSerializer,
@@ -208,7 +209,7 @@ class ExecutionViewSet(RecordViewSet):
     def in_list(self, rows: Any) -> Any:
         return rows.light()
 
-    @extend_schema(responses={200: ExecutionSerializer})  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+    @extend_schema(responses={200: ExecutionSerializer, 202: ExecutionSerializer})  # type: ignore[untyped-decorator]  # drf-spectacular has no types
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """Stop an execution. A pending one is cancelled at once, a running one within one model call: poll it."""
@@ -216,7 +217,9 @@ class ExecutionViewSet(RecordViewSet):
         code = status.HTTP_200_OK if execution.is_terminal else status.HTTP_202_ACCEPTED
         return Response(in_detail(execution), status=code)
 
-    @extend_schema(responses={202: ExecutionSerializer})  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+        parameters=[IDEMPOTENCY_KEY], responses={202: ExecutionSerializer, **NOT_COVERED}
+    )
     @action(detail=True, methods=["post"])
     def replay(self, request: Request, pk: str) -> Response:
         """Execute the same input again, asynchronously, on the same or another version of a program."""

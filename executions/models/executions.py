@@ -24,6 +24,8 @@ STATE_CHOICES = [
     (ExecutionState.FAILED.value, _("Failed")),
     (ExecutionState.CANCELLED.value, _("Cancelled")),
 ]
+MODE_CHOICES = [(Mode.SYNC.value, _("Synchronous")), (Mode.ASYNC.value, _("Asynchronous"))]
+SOURCE_CHOICES = [(source.value, source.value) for source in Source]
 PENDING, RUNNING = ExecutionState.PENDING.value, ExecutionState.RUNNING.value
 COMPLETED, FAILED, CANCELLED = (
     ExecutionState.COMPLETED.value,
@@ -61,10 +63,8 @@ class Execution(models.Model):
     prompt_set = models.ForeignKey(
         PromptSet, on_delete=models.PROTECT, related_name="executions", verbose_name=_("prompt set")
     )
-    mode = models.CharField(
-        _("mode"), max_length=5, choices=[(Mode.SYNC.value, _("Synchronous")), (Mode.ASYNC.value, _("Asynchronous"))]
-    )
-    source = models.CharField(_("source"), max_length=10, choices=[(item.value, item.value) for item in Source])
+    mode = models.CharField(_("mode"), max_length=5, choices=MODE_CHOICES)
+    source = models.CharField(_("source"), max_length=10, choices=SOURCE_CHOICES)
     assignment_key = models.CharField(_("assignment key"), max_length=200, blank=True)
     requested_model = models.UUIDField(
         _("language model"), null=True, blank=True, help_text=_("Asked for instead of the program's own.")
