@@ -217,6 +217,7 @@ class ExecutionProcess:
             if run is None or run.execution.lease_token != token:
                 continue
             if key not in held:
+                logger.warning("Execution %s was taken over; it is given up here", key)
                 run.end(Ending.LOST)
             elif held[key]:
                 run.end(Ending.CANCEL)
