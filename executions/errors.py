@@ -17,14 +17,6 @@ def execution_not_cancellable(state: str) -> Conflict:
     )
 
 
-def insufficient_credits(needed: int, available: int) -> InsufficientCredits:
-    return InsufficientCredits(
-        "insufficient_credits",
-        _("Your credits do not cover this execution."),
-        extra={"needed_micro_credits": needed, "available_micro_credits": available},
-    )
-
-
 def price_unknown() -> InsufficientCredits:
     return InsufficientCredits(
         "price_unknown",

@@ -19,7 +19,8 @@ from executions.models import Execution
 from executions.services.ledger import settlement
 from executions.types import ExecutionState, RunError
 from mlops.errors import DomainError
-from mlops.models import CreditEntry, IdempotencyRecord, User
+from mlops.models import IdempotencyRecord
+from mlops.services.credits import book
 
 CLAIM_BATCH = 64
 SWEEP_BATCH = 500
@@ -111,11 +112,8 @@ def lease_lost(row: Execution) -> RunError:
 
 def book_end(row: Execution) -> None:
     """Settle the credits of an execution that a service ended, in the caller's transaction."""
-    entry = settlement(row)
-    if entry is None or CreditEntry.objects.filter(key=entry.key).exists():
-        return
-    entry.save(force_insert=True)
-    User.objects.filter(pk=row.user_id).update(ml_credits=F("ml_credits") + entry.amount)
+    if entry := settlement(row):
+        book(entry)
 
 
 def fail_before_run(execution: Execution, error: DomainError) -> None:

@@ -6,7 +6,8 @@ from django.conf import settings
 
 from executions.models import Execution
 from mlops.models import CreditEntry
-from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD, CreditKind
+from mlops.services.credits import Subject, ending_line, reservation_line
+from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD
 
 
 def credits_for(cost: int) -> int:
@@ -18,13 +19,8 @@ def reservation(execution: Execution) -> CreditEntry | None:
     """The line that holds back the estimate until the execution ends."""
     if not execution.credits_reserved:
         return None
-    return CreditEntry(
-        user_id=execution.user_id,
-        kind=CreditKind.RESERVE.value,
-        amount=-execution.credits_reserved,
-        key=f"execution:{execution.pk}:reserve",
-        created_at=execution.created_at,
-        **execution.subject,
+    return reservation_line(
+        user_id=execution.user_id, amount=execution.credits_reserved, key=_key(execution), subject=_subject(execution)
     )
 
 
@@ -33,16 +29,20 @@ def settlement(execution: Execution) -> CreditEntry | None:
 
     There is one per execution, whatever its number of attempts, since its key is the execution's.
     """
-    used, reserved = execution.credits_used, execution.credits_reserved
-    if not used and not reserved:
+    if not execution.credits_used and not execution.credits_reserved:
         return None
-    assert execution.finished_at is not None  # only what has ended is settled
-    return CreditEntry(
+    return ending_line(
         user_id=execution.user_id,
-        kind=CreditKind.SETTLE.value if used else CreditKind.RELEASE.value,
-        amount=reserved - used,
-        used=used,
-        key=f"execution:{execution.pk}:settle",
-        created_at=execution.finished_at,
-        **execution.subject,
+        reserved=execution.credits_reserved,
+        used=execution.credits_used,
+        reservation_key=_key(execution),
+        subject=_subject(execution),
     )
+
+
+def _key(execution: Execution) -> str:
+    return f"execution:{execution.pk}"
+
+
+def _subject(execution: Execution) -> Subject:
+    return Subject("execution", execution.pk)

@@ -22,11 +22,12 @@ from typing import Any, TypeAlias
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from executions.errors import database_unavailable, insufficient_credits, saturated
+from executions.errors import database_unavailable, saturated
 from executions.models import Execution
 from executions.services import bulk
 from executions.services.ledger import reservation, settlement
 from mlops.models import CreditEntry, IdempotencyRecord, User
+from mlops.services.credits import floor_of, insufficient_credits
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ def _credits_of(limited: set[Any]) -> dict[Any, int]:
 
 
 def _missing_credits(execution: Execution, available: dict[Any, int]) -> Exception | None:
-    needed, at_hand = max(execution.credits_reserved, 1), available.get(execution.user_id, 0)
+    needed, at_hand = floor_of(execution.credits_reserved), available.get(execution.user_id, 0)
     return insufficient_credits(needed, at_hand) if at_hand < needed else None
 
 

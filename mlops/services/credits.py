@@ -24,6 +24,7 @@ MAX_AMOUNT = 10**15
 """Micro-credits that one line may move: a billion credits."""
 
 MAX_BALANCE = 10**18
+MAX_KEY = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def grant_credits(*, actor: User, user: User, amount: int, key: str, note: str =
     """Give `user` credits. Raises `Forbidden`, `Invalid` (`credit_amount_invalid`) or `Conflict`."""
     user_policy.check(actor, "grant_credits", user)
     _refuse_text(key, note)
-    return _booked(
+    return book(
         CreditEntry(
             user=user,
             kind=CreditKind.GRANT.value,
@@ -56,7 +57,7 @@ def refund_credits(
     """Give back what was charged wrongly. Raises as `grant_credits`."""
     user_policy.check(actor, "refund_credits", user)
     _refuse_text(key, note)
-    return _booked(
+    return book(
         CreditEntry(
             user=user,
             kind=CreditKind.REFUND.value,
@@ -72,14 +73,14 @@ def refund_credits(
 def reserve(*, user: User, amount: int, key: str, subject: Subject) -> CreditEntry:
     """Take an upper estimate, which may be 0, before work begins.
 
-    Raises `InsufficientCredits` (`credits_exhausted`) when `user` is stopped by credits and has fewer, or none: the
+    Raises `InsufficientCredits` (`insufficient_credits`) when `user` is stopped by credits and has fewer, or none: the
     balance is compared and changed in one statement, so concurrent reservations never pass together.
     """
     _refuse_text(key, "")
     if not 0 <= amount <= MAX_AMOUNT:
         raise _amount_invalid()
-    line = CreditEntry(user=user, kind=CreditKind.RESERVE.value, amount=-amount, key=key, **_about(subject))
-    return _booked(line, floor=max(amount, 1) if user.is_stopped_by_credits else None)
+    line = reservation_line(user_id=user.pk, amount=amount, key=key, subject=subject)
+    return book(line, floor=floor_of(amount) if user.is_stopped_by_credits else None)
 
 
 def settle(*, reservation: CreditEntry, used: int) -> CreditEntry:
@@ -89,32 +90,63 @@ def settle(*, reservation: CreditEntry, used: int) -> CreditEntry:
     """
     if not 0 <= used <= MAX_AMOUNT:
         raise _amount_invalid()
-    return _booked(_ending(reservation, CreditKind.SETTLE, -reservation.amount - used, used))
+    return book(_ending(reservation, used))
 
 
 def release(*, reservation: CreditEntry) -> CreditEntry:
     """End a reservation of which nothing was used."""
-    return _booked(_ending(reservation, CreditKind.RELEASE, -reservation.amount, 0))
+    return book(_ending(reservation, 0))
 
 
-def ending_key(reservation_id: UUID) -> str:
-    """The key of the one line that ends a reservation."""
-    return f"end:{reservation_id}"
+# The lines themselves, for who stores many rows in one transaction and books them along with it.
 
 
-def _ending(reservation: CreditEntry, kind: CreditKind, amount: int, used: int) -> CreditEntry:
+def reservation_line(*, user_id: UUID, amount: int, key: str, subject: Subject) -> CreditEntry:
+    """The line that holds back `amount` until the work ends."""
+    return CreditEntry(user_id=user_id, kind=CreditKind.RESERVE.value, amount=-amount, key=key, **_about(subject))
+
+
+def ending_line(*, user_id: UUID, reserved: int, used: int, reservation_key: str, subject: Subject) -> CreditEntry:
+    """The one line that ends a reservation: `settle` when something was used, else `release`."""
     return CreditEntry(
-        user_id=reservation.user_id,
-        kind=kind.value,
-        amount=amount,
+        user_id=user_id,
+        kind=(CreditKind.SETTLE if used else CreditKind.RELEASE).value,
+        amount=reserved - used,
         used=used,
-        key=ending_key(reservation.pk),
-        subject_kind=reservation.subject_kind,
-        subject_id=reservation.subject_id,
+        key=ending_key(reservation_key),
+        **_about(subject),
     )
 
 
-def _booked(line: CreditEntry, *, floor: int | None = None) -> CreditEntry:
+def ending_key(reservation_key: str) -> str:
+    """The key of the one line that ends a reservation."""
+    return f"end:{reservation_key}"
+
+
+def floor_of(amount: int) -> int:
+    """The balance that a limited account needs before work that may use `amount`: what is free needs credits too."""
+    return max(amount, 1)
+
+
+def insufficient_credits(needed: int, available: int | None = None) -> InsufficientCredits:
+    extra = {"needed_micro_credits": needed}
+    if available is not None:
+        extra["available_micro_credits"] = available
+    return InsufficientCredits("insufficient_credits", _("Your credits do not cover this."), extra=extra)
+
+
+def _ending(reservation: CreditEntry, used: int) -> CreditEntry:
+    subject = Subject(reservation.subject_kind, reservation.subject_id)  # type: ignore[arg-type]  # reservations have one
+    return ending_line(
+        user_id=reservation.user_id,
+        reserved=-reservation.amount,
+        used=used,
+        reservation_key=reservation.key,
+        subject=subject,
+    )
+
+
+def book(line: CreditEntry, *, floor: int | None = None) -> CreditEntry:
     """Write `line` and move the balance, both or neither; the line of an earlier call with the same key otherwise."""
     if first := _first_with(line):
         return first
@@ -139,7 +171,7 @@ def _move_balance(line: CreditEntry, floor: int | None) -> None:
         return
     if floor is None:
         raise Invalid("credit_balance_too_large", _("No account holds that many credits."), field="amount")
-    raise InsufficientCredits("credits_exhausted", _("Your credits do not cover this."))
+    raise insufficient_credits(floor)
 
 
 def _first_with(line: CreditEntry) -> CreditEntry | None:
@@ -169,7 +201,7 @@ def _amount_invalid() -> Invalid:
 
 def _refuse_text(key: str, note: str) -> None:
     refuse_unstorable({"key": key, "note": note})
-    if not key or len(key) > 120:
-        raise Invalid("credit_key_invalid", _("An idempotency key has 1 to 120 characters."), field="key")
+    if not key or len(key) > MAX_KEY:
+        raise Invalid("credit_key_invalid", _("An idempotency key has 1 to 110 characters."), field="key")
     if len(note) > 200:
         raise Invalid("credit_note_too_long", _("A note has at most 200 characters."), field="note")

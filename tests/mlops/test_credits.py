@@ -96,7 +96,7 @@ def test_more_than_the_balance_is_refused_to_ml_users(alice: User, amount: int) 
     with pytest.raises(InsufficientCredits) as refusal:
         reserve(user=alice, amount=amount, key="r", subject=RUN)
 
-    assert refusal.value.code == "credits_exhausted"
+    assert refusal.value.code == "insufficient_credits"
     assert balance(alice) == 100 * CREDIT
     assert not CreditEntry.objects.filter(key="r").exists()
 
