@@ -14,7 +14,7 @@ STOP_S = 15
 START_S = 30
 
 
-class _Controller(WorkController):  # type: ignore[misc]  # celery ships no types
+class _Controller(WorkController):
     """Says when it takes tasks: Celery's own signal is only sent by its command."""
 
     def __init__(self, ready: threading.Event, **options: Any) -> None:

@@ -136,6 +136,8 @@ async def answer(actor: User, request: Request) -> Answer:
         return Answer(execution)
     running = here.run(execution, plan)
     await asyncio.wait({running.ended}, timeout=request.wait_s)
+    if running.failure is not None:
+        raise running.failure  # the answer is not durable: whoever asks must not take it for stored
     return Answer(execution, balance=running.balance)
 
 

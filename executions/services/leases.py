@@ -116,6 +116,10 @@ def book_end(row: Execution) -> None:
         book(entry)
 
 
-def fail_before_run(execution: Execution, error: DomainError) -> None:
-    """The program cannot be built (any more): the execution ends with that reason. Sets fields only."""
-    execution.fail(RunError(error.code, error.message))
+def refusal(error: Exception) -> RunError:
+    """Why a claimed execution cannot be run."""
+    return RunError(error.code, error.message) if isinstance(error, DomainError) else internal_error()
+
+
+def internal_error() -> RunError:
+    return RunError("internal_error", _("Something went wrong on our side."))

@@ -32,6 +32,7 @@ from executions.services.running import Ending, Running
 from executions.services.writer import Finish, GroupWriter, Start
 from mlops.errors import DomainError
 from mlops.runtime.engines import aclose_language_models
+from mlops.runtime.hops import LoopExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class ExecutionProcess:
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.loop.set_default_executor(LoopExecutor())
         serve_this_process(self.database)
         self._doorbell = asyncio.Event()
         self._writer.start()
@@ -140,23 +142,34 @@ class ExecutionProcess:
     async def _finish(self, running: Running) -> Execution:
         execution = running.execution
         try:
-            await running.work()
+            await self._work(running)
             if execution.is_terminal:
-                finish = Finish(execution)
-                if await self._writer.store(finish):
-                    running.balance = finish.balance
-                    self.watchers.announce(execution)
-                else:
-                    logger.warning("Execution %s was taken over; this result is discarded", execution.pk)
-                    await self.database.run(execution.refresh_from_db)
+                await self._record(running)
             else:
                 await self.database.run(lambda: leases.hand_back(execution))
-        except DomainError:
+        except Exception as error:
             logger.exception("The end of execution %s could not be stored; its lease will expire", execution.pk)
+            running.failure = error
         finally:
             self.running.pop(execution.pk, None)
             self._doorbell.set()
         return execution
+
+    async def _work(self, running: Running) -> None:
+        try:
+            await running.work()
+        except Exception:
+            logger.exception("Execution %s met what nobody foresaw", running.execution.pk)
+            running.execution.fail(leases.internal_error())
+
+    async def _record(self, running: Running) -> None:
+        finish = Finish(running.execution)
+        if await self._writer.store(finish):
+            running.balance = finish.balance
+            self.watchers.announce(running.execution)
+            return
+        logger.warning("Execution %s was taken over; this result is discarded", running.execution.pk)
+        await self.database.run(running.execution.refresh_from_db)
 
     async def _claim(self) -> None:
         """Take pending executions while there is room, woken by the doorbell or by a slow poll."""
@@ -184,13 +197,25 @@ class ExecutionProcess:
     async def _run_claimed(self, execution: Execution) -> None:
         ids = (execution.program_id, execution.prompt_set_id, execution.requested_model)
         try:
-            plan = await self.database.run(lambda: plan_by_ids(*ids))
-        except DomainError as error:
-            leases.fail_before_run(execution, error)
+            plan = await self.once(("plan", *ids), lambda: plan_by_ids(*ids))
+        except (OperationalError, InterfaceError):
+            logger.warning("The database does not answer; execution %s waits for its lease to expire", execution.pk)
+        except Exception as error:
+            await self._fail_before_run(execution, error)
+        else:
+            self.run(execution, plan)
+
+    async def _fail_before_run(self, execution: Execution, error: Exception) -> None:
+        """The program cannot be built (any more): the execution ends with that reason."""
+        if not isinstance(error, DomainError):
+            logger.error("Execution %s cannot be prepared", execution.pk, exc_info=error)
+        execution.fail(leases.refusal(error))
+        try:
             await self._writer.store(Finish(execution))
+        except DomainError:
+            logger.exception("The end of execution %s could not be stored; its lease will expire", execution.pk)
+        else:
             self.watchers.announce(execution)
-            return
-        self.run(execution, plan)
 
     async def _look_after_leases(self) -> None:
         """Renew the leases of what runs here, and hear of cancellations and of leases that were lost."""

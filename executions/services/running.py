@@ -34,6 +34,7 @@ class Running:
         self.ending: Ending | None = None
         self.task: asyncio.Task[Execution] | None = None
         self.balance: int | None = None
+        self.failure: Exception | None = None
         self._is_interruptible = False
 
     def end(self, ending: Ending) -> None:
