@@ -50,11 +50,15 @@ def _cancel(request: HttpRequest, row: Execution, data: dict[str, Any]) -> None:
 
 
 def _rate(request: HttpRequest, row: Execution, data: dict[str, Any]) -> None:
-    rate_execution(actor=actor_of(request), execution=row, **data)
+    rate_execution(
+        actor=actor_of(request), execution=row, name=data["name"], score=data["score"], comment=data["comment"]
+    )
 
 
 def _replay(request: HttpRequest, row: Execution, data: dict[str, Any]) -> str:
-    again = replay_execution(actor=actor_of(request), execution=row, program=data["program"] or None)
+    again = replay_execution(
+        actor=actor_of(request), execution=row, program=data["program"] or None, source=Source.ADMIN
+    )
     return page_of(again)
 
 
@@ -83,12 +87,12 @@ class ExecutionAdmin(ServiceAdmin):
     actions = ("cancel_selected",)
     inlines = (FeedbackInline,)
     readonly_fields = (
-        "program", "prompt_set", "user", "source", "mode", "state_label", "attempt", "leased_by", "created_at",
+        "program", "prompt_set", "user", "source", "mode", "state", "attempt", "leased_by", "created_at",
         "started_at", "finished_at", "duration", "input_json", "output_json", "error_text", "notice", "usage_json",
         "cost_text", "credits_text", "trace_tree", "models_json", "assignment_key", "replay_of",
     )  # fmt: skip
     fieldsets = (
-        (None, {"fields": ("notice", "state_label", "program", "user", "error_text", "input_json", "output_json")}),
+        (None, {"fields": ("notice", "state", "program", "user", "error_text", "input_json", "output_json")}),
         (_("Trace"), {"fields": ("trace_tree",)}),
         (_("Usage"), {"fields": ("duration", "cost_text", "credits_text", "usage_json", "models_json")}),
         (
@@ -146,19 +150,19 @@ class ExecutionAdmin(ServiceAdmin):
         actor = actor_of(request)
         try:
             program = access_program(actor=actor, ref=program_id, action="execute")
-            form = ExecuteForm(inputs_of(program), request.POST)
-            if not form.is_valid():
-                return self._form_page(request, program, form)
-            execution = execute_program(
-                actor=actor, program=program, input=form.values(), source=Source.ADMIN, wait_s=WAIT_S
-            )
         except DomainError as error:
-            details = "; ".join(
-                f"{item.field}: {item.message}" if item.field else item.message for item in error.problems
-            )
-            messages.error(request, details)
-            return HttpResponseRedirect(reverse("admin:programs_program_change", args=[program_id]))
-        return HttpResponseRedirect(page_of(execution))
+            messages.error(request, error.message)
+            return HttpResponseRedirect(reverse("admin:programs_program_changelist"))
+        form = ExecuteForm(inputs_of(program), request.POST)
+        if form.is_valid():
+            try:
+                execution = execute_program(
+                    actor=actor, program=program, input=form.values(), source=Source.ADMIN, wait_s=WAIT_S
+                )
+                return HttpResponseRedirect(page_of(execution))
+            except DomainError as error:
+                form.refuse(error)
+        return self._form_page(request, program, form)
 
     def _form_page(self, request: HttpRequest, program: Program, form: ExecuteForm) -> HttpResponse:
         context = {
@@ -216,7 +220,8 @@ class ExecutionAdmin(ServiceAdmin):
         if MATCHER_NAME in row.token_usage.get("by_model", {}):
             text = str(_("Example matcher: not a language model; it copies and compares text"))
         events = "" if row.is_terminal else reverse("execution-events", args=[row.pk])
-        return format_html('<span data-events="{}">{}</span>', events, text or "-")
+        kind = "signet-notice" if text else ""
+        return format_html('<span class="{}" data-events="{}">{}</span>', kind, events, text or "-")
 
     @admin.display(description=_("trace"))
     def trace_tree(self, row: Execution) -> SafeString:

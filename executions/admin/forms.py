@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,9 +18,11 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from mlops.errors import DomainError
 from programs.types import FieldSpec, FieldType
 
 PREFIX = "input"
+_FIELD = re.compile(r"\w+")
 _YES_NO = [("", "-"), ("true", _("yes")), ("false", _("no"))]
 
 
@@ -36,6 +39,12 @@ class ExecuteForm(forms.Form):
         """The program's input, typed; the runtime judges it like any other."""
         given = {spec.name: _typed(spec, self.cleaned_data[spec.name]) for spec in self.inputs}
         return {name: value for name, value in given.items() if value is not None}
+
+    def refuse(self, error: DomainError) -> None:
+        """Show each problem beside its field, and what has no field above them all."""
+        for problem in error.problems:
+            name = _FIELD.match(problem.field.removeprefix("input."))
+            self.add_error(name[0] if name and name[0] in self.fields else None, problem.message)
 
 
 def _form_field(spec: FieldSpec) -> forms.Field:

@@ -43,6 +43,7 @@ from executions.services.cancel import cancel_execution
 from executions.services.feedback import rate_execution
 from executions.services.process import ExecutionProcess
 from executions.services.replay import replay_execution
+from executions.types import Source
 from mlops.api.authentication import bearer_of
 from mlops.api.bodies import read_body
 from mlops.api.problems import problem_response
@@ -226,7 +227,11 @@ class ExecutionViewSet(RecordViewSet):
         arguments = self.arguments()
         key = request.headers.get("Idempotency-Key", "")
         execution = replay_execution(
-            actor=self.actor, execution=self.get_object(), program=arguments.get("program"), idempotency_key=key
+            actor=self.actor,
+            execution=self.get_object(),
+            program=arguments.get("program"),
+            source=Source.REST,
+            idempotency_key=key,
         )
         location = request.build_absolute_uri(f"/api/v1/executions/{execution.pk}/")
         return Response(in_detail(execution), status=status.HTTP_202_ACCEPTED, headers={"Location": location})

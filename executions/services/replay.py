@@ -12,7 +12,12 @@ from mlops.models import User
 
 
 def replay_execution(
-    *, actor: User, execution: Execution, program: str | None = None, idempotency_key: str = ""
+    *,
+    actor: User,
+    execution: Execution,
+    program: str | None = None,
+    source: Source = Source.PYTHON,
+    idempotency_key: str = "",
 ) -> Execution:
     """Execute the same input asynchronously, on the same program version or on what `program` refers to.
 
@@ -26,7 +31,7 @@ def replay_execution(
         program=program or str(execution.program_id),
         input=execution.input,
         mode=Mode.ASYNC,
-        source=Source.REST,
+        source=source,
         idempotency_key=idempotency_key,
         replay_of=execution.pk,
     )
