@@ -41,7 +41,7 @@ class Execution(models.Model):
            |                |----fail------> failed
            |                |---cancel-----> cancelled
            |                '--hand_back---> pending     (lease lost, at most `max_attempts`)
-           '---cancel / fail
+           '---cancel-----> cancelled
 
     Whoever runs it holds `lease_token`; a write of anybody else is discarded. Transitions only set fields: services
     store them, guarded by state and lease. There is no unique constraint but the key, so that the table can be
@@ -160,7 +160,7 @@ class Execution(models.Model):
         self.output = dict(result.output or {})
         self._finish(result)
 
-    @transition(field=state, source=[PENDING, RUNNING], target=FAILED)  # type: ignore[untyped-decorator]  # django_fsm has no types
+    @transition(field=state, source=RUNNING, target=FAILED)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def fail(self, error: RunError, result: RunResult | None = None) -> None:
         """It ended without a valid answer; what was used is kept."""
         self.error_code, self.error_message, self.error_module = error.code, error.message, error.module

@@ -24,7 +24,9 @@ from executions.services.process import ExecutionProcess
 from executions.services.writer import Start
 from executions.types import Mode, Source
 from mlops.models import IdempotencyRecord, User
+from mlops.policies import language_model_policy
 from mlops.sanitiser import refuse_unstorable
+from mlops.selectors import enabled_language_model
 from programs.errors import program_not_found
 from programs.models import Program
 from programs.policies import program_policy
@@ -152,10 +154,12 @@ def _check_request(request: Request) -> None:
 
 async def _plan(here: ExecutionProcess, actor: User, request: Request) -> Plan:
     """The plan, if `actor` may execute it now."""
+    if request.language_model:
+        language_model_policy.check(actor, "view")  # here, since many actors may share the reading below
     plan = None if request.language_model else planning.cached_plan(request.program)
     if plan is None:
         key = ("plan", request.program, request.assignment_key, request.language_model)
-        plan = await here.once(key, partial(_read_plan, actor, request))
+        plan = await here.once(key, partial(_read_plan, request))
     if plan.program.group_id is None and not plan.used_programs:
         _check_right(actor, plan)
     else:
@@ -163,8 +167,8 @@ async def _plan(here: ExecutionProcess, actor: User, request: Request) -> Plan:
     return plan
 
 
-def _read_plan(actor: User, request: Request) -> Plan:
-    requested = planning.requested_model(actor, request.language_model) if request.language_model else None
+def _read_plan(request: Request) -> Plan:
+    requested = enabled_language_model(request.language_model) if request.language_model else None
     return planning.plan(request.program, request.assignment_key, requested)
 
 

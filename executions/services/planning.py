@@ -18,8 +18,7 @@ from executions.services.ledger import credits_for
 from executions.services.ports import build_program
 from mlops import selectors as mlops_selectors
 from mlops.caching import ShortCache
-from mlops.models import LanguageModel, User
-from mlops.policies import language_model_policy
+from mlops.models import LanguageModel
 from mlops.types import LanguageModelSpec, TokenUsage
 from programs import selectors as program_selectors
 from programs.models import Program, PromptSet
@@ -153,12 +152,6 @@ def _planned(program: Program, prompt_set: PromptSet, requested: LanguageModel |
         requested_model=None if requested is None else requested.pk,
         used_programs=tuple(program_selectors.sub_programs_of(program)),
     )
-
-
-def requested_model(actor: User, name: str) -> LanguageModel:
-    """The enabled language model that `actor` asks for by name or id; only engineers may choose one."""
-    language_model_policy.check(actor, "view")
-    return mlops_selectors.enabled_language_model(name)
 
 
 def _models(program: Program, requested: LanguageModel | None) -> dict[str, LanguageModelSpec]:
