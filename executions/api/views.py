@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
+from django.contrib.auth import aget_user
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
@@ -26,7 +27,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.execute import Reply, actor_of_token, reply_to
+from executions.api.execute import actor_of_token, reply_to
 from executions.api.filters import ExecutionFilter, FeedbackFilter
 from executions.api.representation import in_detail
 from executions.api.schema import IDEMPOTENCY_KEY, NOT_COVERED
@@ -36,6 +37,7 @@ from executions.api.serializers import (
     FeedbackSerializer,
     ReplayWriteSerializer,
 )
+from executions.api.threads import give_back_thread
 from executions.models import Execution, Feedback
 from executions.selectors import access_execution
 from executions.services import process
@@ -76,12 +78,18 @@ async def actor_of(request: HttpRequest) -> User:
     """Who asks: the owner of the bearer token, else of the session, whose unsafe requests need the CSRF token."""
     if header := request.headers.get("Authorization"):
         return await actor_of_token(bearer_of(header))
-    user = await request.auser()
+    user = await aget_user(request)
     if not isinstance(user, User) or not user.is_active:
         raise Unauthenticated("not_authenticated", _("Send a bearer token in the Authorization header."))
     if CSRFCheck(lambda _request: HttpResponse()).process_view(request, None, (), {}) is not None:  # type: ignore[arg-type]
         raise Forbidden("csrf_failed", _("The CSRF token is missing or wrong."))
     return user
+
+
+async def actor_by_now(request: HttpRequest) -> User:
+    """Who asks, once more: a request that lasts must not outlive its token, its session or its user's account."""
+    request.session = type(request.session)(request.session.session_key)
+    return await actor_of(request)
 
 
 @refusing
@@ -91,17 +99,10 @@ async def execute(request: HttpRequest, ref: str) -> HttpResponseBase:
     if request.method != "POST":
         return _only("POST")
     headers = {name.lower(): value for name, value in request.headers.items()}
-    here = await process.aensure_started()
-    work = _on(
-        here,
-        reply_to,
-        actor=await actor_of(request),
-        reference=ref,
-        raw=read_body(request),
-        headers=headers,
-        began=began,
-    )
-    return _response(await work)
+    here, actor, raw = await process.aensure_started(), await actor_of(request), read_body(request)
+    give_back_thread()
+    reply = await _on(here, reply_to, actor=actor, reference=ref, raw=raw, headers=headers, began=began)
+    return HttpResponse(reply.body, status=reply.status, headers=reply.headers)
 
 
 @refusing
@@ -113,7 +114,9 @@ async def detail(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     here = await process.aensure_started()
     await _readable(here, actor, pk)
     if wait_s := _wait(request):
+        give_back_thread()
         await _on(here, here.watchers.ended, pk, wait_s)
+        actor = await actor_by_now(request)
     execution = await _readable(here, actor, pk)
     return HttpResponse(orjson.dumps(in_detail(execution)), content_type="application/json")
 
@@ -136,6 +139,7 @@ async def events(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 async def _stream(request: HttpRequest, here: ExecutionProcess, pk: UUID, after: int) -> AsyncIterator[bytes]:
     """One event per change, a comment every `RECHECK_S`; ends with the execution or with the right to read it."""
+    give_back_thread()
     async with contextlib.aclosing(here.watchers.changes(pk, after)) as changes:
         following = asyncio.ensure_future(anext(changes, None))
         try:
@@ -144,6 +148,7 @@ async def _stream(request: HttpRequest, here: ExecutionProcess, pk: UUID, after:
                 if not done:
                     if not await _may_still_read(request, here, pk):
                         return
+                    give_back_thread()
                     yield b": still here\n\n"
                     continue
                 change = following.result()
@@ -160,7 +165,7 @@ async def _stream(request: HttpRequest, here: ExecutionProcess, pk: UUID, after:
 
 async def _may_still_read(request: HttpRequest, here: ExecutionProcess, pk: UUID) -> bool:
     try:
-        await _readable(here, await actor_of(request), pk)
+        await _readable(here, await actor_by_now(request), pk)
     except (Unauthenticated, Forbidden, NotFound):
         return False
     return True
@@ -191,10 +196,6 @@ def _only(method: str) -> HttpResponse:
     response = problem_response(MethodNotAllowed(method))
     response.headers["Allow"] = method
     return response
-
-
-def _response(reply: Reply) -> HttpResponse:
-    return HttpResponse(reply.body, status=reply.status, headers=reply.headers)
 
 
 class ExecutionViewSet(RecordViewSet):

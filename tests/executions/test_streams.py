@@ -1,0 +1,145 @@
+"""Those who wait over HTTP, on a real server: they hold nothing, and lose their place with their right.
+
+There is no worker, so an execution stays pending until somebody cancels it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.executions.test_faults import EXECUTE, SEED
+from tests.installation import Installation
+
+pytestmark = pytest.mark.timeout(180)
+
+WAITING = 100
+PATIENCE_S = 20
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("streams"))
+    try:
+        installation.manage("migrate", "--noinput")
+        installation.python(SEED.format(fields={"api_base": "http://127.0.0.1:9/v1"}))
+        installation.start_web()
+        yield installation
+    finally:
+        installation.stop()
+
+
+@pytest.fixture
+def client(here: Installation, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    with here.client(request.node.name[:60]) as asking:
+        yield asking
+
+
+def pending(client: httpx.Client) -> str:
+    """The address of a new execution that nobody will run."""
+    response = client.post(EXECUTE, json={"input": {"question": "Why?"}, "options": {"mode": "async"}})
+    assert response.status_code == 202, response.text
+    return str(response.headers["location"])
+
+
+def waiting_client(client: httpx.Client) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None)
+    return httpx.AsyncClient(base_url=client.base_url, headers=client.headers, timeout=90, limits=limits)
+
+
+async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line[6:])
+
+
+def test_hundreds_who_wait_hold_neither_threads_nor_connections(here: Installation, client: httpx.Client) -> None:
+    server = psutil.Process(here.processes[0].pid)
+
+    def held() -> tuple[int, int]:
+        return server.num_threads(), sum(opened.path.endswith(".sqlite3") for opened in server.open_files())
+
+    async def wait() -> tuple[list[str], list[str]]:
+        async with waiting_client(client) as asking, AsyncExitStack() as stack:
+            # What the server makes once it makes now: each thread of its pools, each with its connection.
+            await asyncio.gather(*(asking.get(f"{address}?wait=1") for _ in range(WAITING)))
+            before = held()
+            streams = [
+                await stack.enter_async_context(asking.stream("GET", f"{address}events/")) for _ in range(WAITING)
+            ]
+            heard = [events(stream) for stream in streams]
+            first = [(await anext(one))["state"] for one in heard]
+            polls = [asyncio.ensure_future(asking.get(f"{address}?wait=60")) for _ in range(WAITING)]
+            await asyncio.sleep(2)
+            assert not any(poll.done() for poll in polls)
+            during = held()
+            assert (during[0] <= before[0], during[1] <= before[1]) == (True, True), (before, during)
+            assert (await asking.post(f"{address}cancel/")).status_code == 200
+            last = [(await anext(one))["state"] for one in heard]
+            return first + last, [(await poll).json()["state"] for poll in polls]
+
+    address = pending(client)
+    told, answered = asyncio.run(wait())
+
+    assert told == ["pending"] * WAITING + ["cancelled"] * WAITING
+    assert answered == ["cancelled"] * WAITING
+
+
+def test_a_reader_goes_on_after_the_last_event_it_saw(client: httpx.Client) -> None:
+    address = pending(client)
+    with client.stream("GET", f"{address}events/") as stream:
+        first = next(line for line in stream.iter_lines() if line.startswith("id: "))
+    revision = int(first[4:])
+    client.post(f"{address}cancel/")
+
+    text = client.get(f"{address}events/", headers={"Last-Event-ID": str(revision)}).text
+
+    changes = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+    assert [(change["state"], change["revision"]) for change in changes] == [("cancelled", revision + 1)]
+    # Who has heard the end already is told so once more, and not left waiting.
+    again = client.get(f"{address}events/", headers={"Last-Event-ID": str(revision + 1)}).text
+    assert again.count("data: ") == 1
+
+
+def test_a_stream_ends_with_its_token(here: Installation, client: httpx.Client) -> None:
+    address = pending(client)
+    raw = client.headers["Authorization"].split()[1]
+    revoke = f"""
+from mlops.models import ApiToken
+from mlops.services.history import operator
+from mlops.services.tokens import revoke_token
+revoke_token(actor=operator(), token=ApiToken.objects.get(prefix={raw.split("_")[1]!r}))
+"""
+    with client.stream("GET", f"{address}events/", timeout=PATIENCE_S) as stream:
+        lines = stream.iter_lines()
+        assert any(line.startswith("data: ") for line in lines)
+        here.python(revoke)
+        rest = "".join(lines)
+
+    assert "data: " not in rest
+    assert client.get(address).status_code == 401
+
+
+def test_a_poll_that_outlives_its_token_is_refused(here: Installation, client: httpx.Client) -> None:
+    address = pending(client)
+    raw = client.headers["Authorization"].split()[1]
+
+    async def poll() -> int:
+        async with waiting_client(client) as asking:
+            answered = asyncio.ensure_future(asking.get(f"{address}?wait=12"))
+            await asyncio.to_thread(
+                here.python,
+                "from django.utils import timezone; from mlops.models import ApiToken; "
+                f"ApiToken.objects.filter(prefix={raw.split('_')[1]!r}).update(revoked_at=timezone.now())",
+            )
+            assert not answered.done()
+            return (await answered).status_code
+
+    assert asyncio.run(poll()) == 401
