@@ -31,6 +31,7 @@ from executions.services.planning import Plan, plan_by_ids
 from executions.services.running import Ending, Running
 from executions.services.writer import Finish, GroupWriter, Start
 from mlops.errors import DomainError
+from mlops.models.base import new_id
 from mlops.runtime.engines import aclose_language_models
 from mlops.runtime.hops import LoopExecutor
 
@@ -137,7 +138,7 @@ class ExecutionProcess:
 
     def lease(self) -> dict[str, Any]:
         """The arguments of `Execution.start` for an execution that this process takes now."""
-        return {"lease_token": uuid.uuid4(), "lease_expires_at": lease_end(), "leased_by": self.name}
+        return {"lease_token": new_id(), "lease_expires_at": lease_end(), "leased_by": self.name}
 
     async def _finish(self, running: Running) -> Execution:
         execution = running.execution

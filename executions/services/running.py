@@ -48,6 +48,11 @@ class Running:
         return self.ending is not None
 
     @property
+    def is_underway(self) -> bool:
+        """Whether its result is still to come."""
+        return self._is_interruptible
+
+    @property
     def ended(self) -> asyncio.Task[Execution]:
         """The task that runs and stores it."""
         assert self.task is not None  # set by whoever created it
