@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.executions.test_faults import EXECUTE, SEED
@@ -38,7 +38,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 @pytest.fixture
 def client(here: Installation, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    with here.client(request.node.name[:60]) as asking:
+    with here.client(request.node.originalname) as asking:
         yield asking
 
 
@@ -143,3 +143,31 @@ def test_a_poll_that_outlives_its_token_is_refused(here: Installation, client: h
             return (await answered).status_code
 
     assert asyncio.run(poll()) == 401
+
+
+@pytest.mark.parametrize(
+    "withdraw",
+    [
+        "from django.contrib.sessions.models import Session; Session.objects.all().delete()",
+        "from mlops.models import User; User.objects.filter(username='erin').update(is_active=False)",
+    ],
+    ids=["logged out", "deactivated"],
+)
+def test_a_stream_of_a_session_ends_with_it(here: Installation, client: httpx.Client, withdraw: str) -> None:
+    address = pending(client)
+    here.python(
+        "from mlops.models import User; erin, _ = User.objects.get_or_create(username='erin', role='ml_engineer'); "
+        "erin.set_password('a-long-password'); erin.save()"
+    )
+    with httpx.Client(base_url=here.address, timeout=PATIENCE_S, follow_redirects=True) as browser:
+        browser.get("/admin/login/")
+        login = {"username": "erin", "password": "a-long-password", "next": "/admin/"}
+        login["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+        assert browser.post("/admin/login/", data=login, headers={"Referer": here.address}).status_code == 200
+        with browser.stream("GET", f"{address}events/") as stream:
+            lines = stream.iter_lines()
+            assert any(line.startswith("data: ") for line in lines)
+            here.python(withdraw)
+            rest = "".join(lines)
+        assert "data: " not in rest
+        assert browser.get(address).status_code in (401, 403)
