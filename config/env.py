@@ -6,9 +6,11 @@ form that is expected.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -32,14 +34,17 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=BASE_DIR / ".env", extra="ignore", case_sensitive=False)
 
-    signet_data_dir: Path = Field(BASE_DIR / "var", description="folder of the embedded database and of files")
+    signet_data_dir: Path = Field(
+        BASE_DIR / "var", validate_default=True, description="a folder that can be made and written"
+    )
     signet_secret_key: str = Field("", description="Django's secret key; made and kept in the data folder if empty")
     signet_encryption_keys: CommaSeparated = Field(
         default_factory=list, description="passphrases for secrets at rest, newest first; the secret key if empty"
     )
     signet_debug: bool = Field(False, description="true or false: error pages with details")
     signet_allowed_hosts: CommaSeparated = Field(
-        default_factory=lambda: ["localhost", "127.0.0.1", "[::1]", "testserver"], description="host names, comma separated"
+        default_factory=lambda: ["localhost", "127.0.0.1", "[::1]", "testserver"],
+        description="host names, comma separated",
     )
     signet_trusted_origins: CommaSeparated = Field(
         default_factory=list, description="origins such as https://signet.example.org, comma separated"
@@ -58,21 +63,53 @@ class Environment(BaseSettings):
         default_factory=list, description="name=package.module:function of extra tools, comma separated"
     )
     signet_log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    database_url: str = Field("", description="postgres://user:password@host:5432/name; empty: SQLite in the data folder")
+    database_url: str = Field(
+        "", description="postgres://user:password@host:5432/name; empty: SQLite in the data folder"
+    )
     redis_url: str = Field("", description="redis://host:6379/0; empty: broker and worker inside the web process")
+
+    @field_validator("signet_data_dir")
+    @classmethod
+    def _writable_folder(cls, value: Path) -> Path:
+        value.mkdir(parents=True, exist_ok=True)
+        if not os.access(value, os.W_OK | os.X_OK):
+            raise ValueError("not writable")
+        return value
 
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if value and (urlsplit(value).scheme not in ("postgres", "postgresql") or not urlsplit(value).path.strip("/")):
+        if value and not (_is_address(value, ("postgres", "postgresql")) and urlsplit(value).path.strip("/")):
             raise ValueError("not a PostgreSQL URL")
         return value
 
     @field_validator("redis_url")
     @classmethod
     def _known_broker(cls, value: str) -> str:
-        if value and urlsplit(value).scheme not in ("redis", "rediss"):
+        if value and not _is_address(value, ("redis", "rediss")):
             raise ValueError("not a Redis URL")
+        return value
+
+    @field_validator("signet_trusted_origins")
+    @classmethod
+    def _known_origins(cls, value: list[str]) -> list[str]:
+        if not all(_is_address(origin, ("http", "https")) for origin in value):
+            raise ValueError("not an origin")
+        return value
+
+    @field_validator("signet_time_zone")
+    @classmethod
+    def _known_time_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("not a time zone")
+        return value
+
+    @field_validator("signet_language_model")
+    @classmethod
+    def _known_form_of_model(cls, value: str) -> str:
+        provider, _, model = value.partition("/")
+        if value and not (provider and model):
+            raise ValueError("not provider/model")
         return value
 
     @field_validator("signet_log_level")
@@ -97,14 +134,24 @@ class Environment(BaseSettings):
         return not self.redis_url
 
 
+def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
+    """Whether `value` is a URL with one of the schemes, a host and, if any, a number as its port."""
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def read_environment() -> Environment:
     """The environment. Raises `BrokenEnvironment`, a `SystemExit` that names each wrong variable, without its value."""
     try:
         return Environment()
     except ValidationError as error:
-        raise BrokenEnvironment("\n".join(_complaint(item["loc"]) for item in error.errors())) from None
+        raise BrokenEnvironment("\n".join(_complaint(str(item["loc"][0])) for item in error.errors())) from None
+    except OSError:
+        raise BrokenEnvironment(_complaint("signet_data_dir")) from None
 
 
-def _complaint(location: tuple[int | str, ...]) -> str:
-    name = str(location[0])
+def _complaint(name: str) -> str:
     return f"{name.upper()}: expected {Environment.model_fields[name].description}"

@@ -16,7 +16,6 @@ from config.env import BASE_DIR, read_environment
 ENV = read_environment()
 
 DATA_DIR = ENV.signet_data_dir
-DATA_DIR.mkdir(parents=True, exist_ok=True)
 
 
 def _kept_secret(path: Path) -> str:
