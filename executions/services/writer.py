@@ -15,7 +15,6 @@ import logging
 import queue
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -26,7 +25,7 @@ from executions.errors import database_unavailable, saturated
 from executions.models import Execution
 from executions.services import bulk
 from executions.services.ledger import reservation, settlement
-from mlops.models import CreditEntry, IdempotencyRecord, User
+from mlops.models import IdempotencyRecord, User
 from mlops.services.credits import floor_of, insufficient_credits
 
 logger = logging.getLogger(__name__)
@@ -35,17 +34,6 @@ MAX_BATCH = 256
 MAX_BACKLOG = 4096
 PATIENCE_S = 20.0
 """How long a batch is tried again while the database does not answer."""
-
-FINISHED_COLUMNS = (
-    "state", "input", "output", "trace", "flags", "error_code", "error_message", "error_module", "token_usage",
-    "total_tokens", "cost", "prices", "language_models", "credits_used", "duration_ms", "waited_ms", "revision",
-    "lease_token", "finished_at",
-)  # fmt: skip
-# The second alternative lets an end be repeated whose commit succeeded but whose answer was lost.
-MINE = (
-    "executions_execution.lease_token = v.lease_token AND "
-    "(executions_execution.state = 'running' OR executions_execution.finished_at = v.finished_at)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +137,31 @@ def _commit(jobs: Sequence[Job], is_repeated: bool) -> list[Outcome]:
     """One transaction for all `jobs`. A repeated one first asks which starts the lost commit had stored."""
     starts = [job for job in jobs if isinstance(job, Start)]
     ends = [job for job in jobs if isinstance(job, Finish)]
-    finishes = [job.execution for job in ends]
-    with transaction.atomic(durable=True):
-        done = _already_stored(starts) if is_repeated else set()
-        fresh = [job for job in starts if job.execution.pk not in done]
-        fresh, refused = _admitted(fresh)
-        fresh = _with_their_keys(fresh)
-        bulk.insert([job.execution for job in fresh], returning="id")
-        met = bulk.update(finishes, FINISHED_COLUMNS, MINE)
-        entries = [reservation(job.execution) for job in fresh]
-        entries += [settlement(execution) for execution in finishes if execution.pk in met]
-        balances = _book([entry for entry in entries if entry is not None])
+    if connection.vendor == "postgresql" and not is_repeated and not any(map(_must_be_admitted, starts)):
+        stored = _store(starts, ends)  # one statement, and thereby a transaction
+        done, refused = {job.execution.pk for job in starts}, dict[Any, Exception]()
+    else:
+        with transaction.atomic(durable=True):
+            done = _already_stored(starts) if is_repeated else set()
+            fresh, refused = _admitted([job for job in starts if job.execution.pk not in done])
+            fresh = _with_their_keys(fresh)
+            stored = _store(fresh, ends)
+            done |= {job.execution.pk for job in fresh}
     for end in ends:
-        end.balance = balances.get(end.execution.user_id)
-    stored = done | {job.execution.pk for job in fresh} | met
-    return [refused.get(job.execution.pk, job.execution.pk in stored) for job in jobs]
+        end.balance = stored.balances.get(end.execution.user_id)
+    done |= stored.met
+    return [refused.get(job.execution.pk, job.execution.pk in done) for job in jobs]
+
+
+def _must_be_admitted(start: Start) -> bool:
+    return start.is_limited or start.idempotency is not None
+
+
+def _store(starts: Sequence[Start], ends: Sequence[Finish]) -> bulk.Stored:
+    started = [job.execution for job in starts]
+    finished = [job.execution for job in ends]
+    lines = [*map(reservation, started), *map(settlement, finished)]
+    return bulk.store(started, finished, [line for line in lines if line is not None])
 
 
 def _already_stored(starts: Sequence[Start]) -> set[Any]:
@@ -225,16 +223,3 @@ def _with_their_keys(starts: Sequence[Start]) -> list[Start]:
     inserted = bulk.insert(records, "subject_id", "ON CONFLICT (user_id, key) DO NOTHING")
     stored = {str(key).replace("-", "") for key in inserted}
     return [job for job in starts if job.idempotency is None or job.execution.pk.hex in stored]
-
-
-def _book(entries: Sequence[CreditEntry]) -> dict[Any, int]:
-    """Write ledger lines and move the cached balances by those that were not there before, in the order of users.
-
-    Returns the new balance of each user whose credits moved.
-    """
-    by_id = {entry.pk.hex: entry for entry in entries}
-    moved: dict[Any, int] = defaultdict(int)
-    for key in bulk.insert(entries, "id", "ON CONFLICT (key) DO NOTHING"):
-        entry = by_id[str(key).replace("-", "")]
-        moved[entry.user_id] += entry.amount
-    return {user_id: bulk.add(User, user_id, "ml_credits", moved[user_id]) for user_id in sorted(moved)}

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from mlops.errors import Conflict, InsufficientCredits, Invalid
@@ -103,7 +104,14 @@ def release(*, reservation: CreditEntry) -> CreditEntry:
 
 def reservation_line(*, user_id: UUID, amount: int, key: str, subject: Subject) -> CreditEntry:
     """The line that holds back `amount` until the work ends."""
-    return CreditEntry(user_id=user_id, kind=CreditKind.RESERVE.value, amount=-amount, key=key, **_about(subject))
+    return CreditEntry(
+        user_id=user_id,
+        kind=CreditKind.RESERVE.value,
+        amount=-amount,
+        key=key,
+        created_at=timezone.now(),
+        **_about(subject),
+    )
 
 
 def ending_line(*, user_id: UUID, reserved: int, used: int, reservation_key: str, subject: Subject) -> CreditEntry:
@@ -114,6 +122,7 @@ def ending_line(*, user_id: UUID, reserved: int, used: int, reservation_key: str
         amount=reserved - used,
         used=used,
         key=ending_key(reservation_key),
+        created_at=timezone.now(),
         **_about(subject),
     )
 

@@ -118,8 +118,9 @@ def test_no_credits_refuse_even_what_costs_nothing_but_engineers_go_below_zero()
 
 
 def record(user: User, execution: Execution, key: str) -> IdempotencyRecord:
-    expires = timezone.now() + timedelta(hours=24)
-    return IdempotencyRecord(user=user, key=key, digest="d", expires_at=expires, **execution.subject)
+    now = timezone.now()
+    times = {"created_at": now, "expires_at": now + timedelta(hours=24)}
+    return IdempotencyRecord(user=user, key=key, digest="d", **times, **execution.subject)
 
 
 def test_a_key_is_spent_once_within_a_batch_and_after_it() -> None:
