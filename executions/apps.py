@@ -11,7 +11,10 @@ class ExecutionsConfig(AppConfig):
         from celery import current_app  # noqa: PLC0415  # settings are read only now
 
         from executions.admin.program_page import add_to_program_page  # noqa: PLC0415  # models are there only now
+        from executions.services import planning  # noqa: PLC0415
         from executions.tasks import ClaimExecutions  # noqa: PLC0415
+        from mlops.services.history import after_changes  # noqa: PLC0415
 
         current_app.steps["worker"].add(ClaimExecutions)
         add_to_program_page()
+        after_changes(planning.forget)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+
+from django.db import transaction
 
 from mlops.models import User
 from mlops.types import Role
 
 M = TypeVar("M")
+
+_listeners: list[Callable[[], None]] = []
 
 
 def operator() -> User:
@@ -31,7 +35,19 @@ def save_with_history(instance: M, *, actor: User, reason: str, update_fields: I
     row._change_reason = reason
     columns = None if update_fields is None else {*update_fields, *_touched(row)}
     row.save(update_fields=columns)
+    announce_change()
     return instance
+
+
+def after_changes(call: Callable[[], None]) -> None:
+    """Have `call` made whenever a record was changed here and the change was committed: for caches of higher apps."""
+    _listeners.append(call)
+
+
+def announce_change() -> None:
+    """Make the calls of `after_changes` once the present transaction is committed."""
+    for call in _listeners:
+        transaction.on_commit(call)
 
 
 def _touched(row: Any) -> set[str]:

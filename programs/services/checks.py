@@ -13,7 +13,7 @@ from mlops.errors import Invalid
 from mlops.models import User
 from mlops.policies import admins
 from mlops.sanitiser import refuse_unstorable
-from mlops.services.history import save_with_history
+from mlops.services.history import announce_change, save_with_history
 from mlops.services.locking import locked
 from programs.errors import program_frozen
 from programs.models import Program
@@ -84,3 +84,4 @@ def delete_with_history(rows: Iterable[Any], *, actor: User, reason: str) -> Non
         row._history_user = None if actor._state.adding else actor
         row._change_reason = reason
         row.delete()
+    announce_change()

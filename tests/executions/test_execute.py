@@ -15,6 +15,7 @@ from executions.types import Mode
 from mlops.errors import DomainError, InsufficientCredits, Invalid, NotFound
 from mlops.models import CreditEntry
 from mlops.selectors import proven_balance
+from programs.services import deploy_program, new_version, submit_program
 from tests.executions.conftest import eventually, state_of
 from tests.executions.programs import make_program, provided_model
 from tests.factories import make_user
@@ -170,3 +171,12 @@ def test_a_failing_provider_ends_the_execution_with_its_reason(provider: Provide
 def test_errors_are_domain_errors(provider: Provider) -> None:
     with pytest.raises(DomainError):
         execute_program(actor=make_user(credits=10), program="nothing", input={})
+
+
+def test_a_deployment_is_seen_at_once_in_the_process_that_made_it(provider: Provider) -> None:
+    provided_model(provider)
+    first, admin, user = make_program(), make_user("admin"), make_user(credits=10)
+    assert execute_program(actor=user, program="answering", input={"question": "?"}).program_id == first.pk
+    second = submit_program(actor=admin, program=new_version(actor=admin, program=first))
+    deploy_program(actor=admin, program=second)
+    assert execute_program(actor=user, program="answering", input={"question": "?"}).program_id == second.pk

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group
 from pytest_django import DjangoAssertNumQueries
