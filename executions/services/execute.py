@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 import orjson
@@ -71,17 +71,19 @@ class Answer:
     balance: int | None = None
 
 
+class Options(TypedDict, total=False):
+    """What a caller may say besides program and input; see `Request`. Modes may be given as text."""
+
+    mode: Mode
+    source: Source
+    assignment_key: str
+    language_model: str
+    idempotency_key: str
+    wait_s: float
+
+
 def execute_program(
-    *,
-    actor: User,
-    program: str | Program,
-    input: Mapping[str, Any],
-    mode: Mode = Mode.SYNC,
-    source: Source = Source.PYTHON,
-    assignment_key: str = "",
-    language_model: str = "",
-    idempotency_key: str = "",
-    wait_s: float = MAX_WAIT_S,
+    *, actor: User, program: str | Program, input: Mapping[str, Any], **options: Unpack[Options]
 ) -> Execution:
     """Run a program for `actor` and return its execution. Not to be called from an event loop.
 
@@ -89,34 +91,27 @@ def execute_program(
     worker may take it. Raises `DomainError`: what is wrong with the input, the right to execute, missing credits; a run
     that fails is no exception but an execution in state `failed`.
     """
-    reference = str(program.pk) if isinstance(program, Program) else program
-    request = Request(
-        reference, input, Mode(mode), source, assignment_key, language_model, idempotency_key, min(wait_s, MAX_WAIT_S)
-    )
+    request = _request(program, input, options)
     return process.ensure_started().submit(answer(actor, request)).result().execution
 
 
 async def aexecute_program(
-    *,
-    actor: User,
-    program: str | Program,
-    input: Mapping[str, Any],
-    mode: Mode = Mode.SYNC,
-    source: Source = Source.PYTHON,
-    assignment_key: str = "",
-    language_model: str = "",
-    idempotency_key: str = "",
-    wait_s: float = MAX_WAIT_S,
+    *, actor: User, program: str | Program, input: Mapping[str, Any], **options: Unpack[Options]
 ) -> Execution:
     """`execute_program` for callers on an event loop; it holds no thread while the model thinks."""
-    reference = str(program.pk) if isinstance(program, Program) else program
-    request = Request(
-        reference, input, Mode(mode), source, assignment_key, language_model, idempotency_key, min(wait_s, MAX_WAIT_S)
-    )
+    request = _request(program, input, options)
     here = await process.aensure_started()
     if here.loop is asyncio.get_running_loop():
         return (await answer(actor, request)).execution
     return (await asyncio.wrap_future(here.submit(answer(actor, request)))).execution
+
+
+def _request(program: str | Program, input: Mapping[str, Any], options: Options) -> Request:
+    reference = str(program.pk) if isinstance(program, Program) else program
+    arguments: dict[str, Any] = {**options}
+    arguments["mode"] = Mode(options.get("mode", Mode.SYNC))
+    arguments["wait_s"] = min(options.get("wait_s", MAX_WAIT_S), MAX_WAIT_S)
+    return Request(reference, input, **arguments)
 
 
 async def answer(actor: User, request: Request) -> Answer:
