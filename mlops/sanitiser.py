@@ -2,19 +2,24 @@
 
 PostgreSQL refuses what SQLite keeps: NUL in text and JSON, lone surrogates, NaN and infinities. In what people send
 they are refused with the path of the field (`refuse_unstorable`); in what a model answered they are replaced and the
-value is flagged (`replace_unstorable`), so that nothing that was paid for is lost.
+value is flagged (`replace_unstorable`), so that nothing that was paid for is lost. Secrets that come back in an answer
+are taken out of it (`hide`).
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from typing import Any
+
+import orjson
 
 from mlops.errors import Invalid, Problem
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+HIDDEN = "[hidden]"
 MAX_DEPTH = 32
 
 
@@ -54,11 +59,32 @@ def refuse_unstorable(value: Any, path: str = "") -> None:
         raise Invalid(problem.code, problem.message, field=problem.field)
 
 
+def is_plain_storable(value: Any) -> bool:
+    """A quick yes for JSON that surely can be stored; what is doubtful is no. Numbers that are none count as null."""
+    try:
+        return b"\\u0000" not in orjson.dumps(value)
+    except TypeError:
+        return False
+
+
 def replace_unstorable(value: Any) -> tuple[Any, bool]:
     """`value` with everything unstorable replaced, and whether anything was."""
     if problem_in(value) is None:
         return value, False
     return _cleaned(value, 0), True
+
+
+def hide(value: Any, secrets: Collection[str]) -> Any:
+    """`value` with every one of `secrets` in its texts replaced by `HIDDEN`."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, HIDDEN)
+        return value
+    if isinstance(value, dict):
+        return {hide(key, secrets): hide(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [hide(item, secrets) for item in value]
+    return value
 
 
 def _cleaned(value: Any, depth: int) -> Any:

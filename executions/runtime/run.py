@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -16,13 +16,16 @@ from mlops.runtime.adapters import adapter
 from mlops.runtime.context import execution_context
 from mlops.runtime.engines import language_model
 from mlops.runtime.recorder import Recorder, recording
-from mlops.sanitiser import replace_unstorable
+from mlops.sanitiser import hide, is_plain_storable, replace_unstorable
 from mlops.types import LanguageModelSpec
 from programs.runtime.built import BuiltProgram
 from programs.runtime.modules import REPLACED, using_language_models
 
 DEFAULT_MODEL = ""
 """The key in `models` of the language model that modules without their own use."""
+
+HELD_BACK = "secret_hidden"
+"""The flag of an execution in whose answer the provider repeated a secret of ours; it was taken out."""
 
 LanguageModelOf = Callable[[LanguageModelSpec], dspy.LM]
 
@@ -36,7 +39,7 @@ async def run(
     recorder: Recorder | None = None,
     language_model_of: LanguageModelOf = language_model,
 ) -> RunResult:
-    """Run `program` on `values`; what goes wrong is in the result's error.
+    """Run `program` on `values`, which its input check has passed; what goes wrong is in the result's error.
 
     `models` holds the default under "" and every id of `program.language_models`. Raises only what ends the task
     (CancelledError): what was used until then is in the `recorder` that the caller passed, see `partial_result`.
@@ -69,7 +72,7 @@ class _Attempt:
     language_model_of: LanguageModelOf
 
     async def output(self) -> dict[str, Any]:
-        values = self.program.inputs.validate(self.values)
+        values = self.program.inputs.completed(self.values)
         default = self.language_model_of(self.models[DEFAULT_MODEL])
         with execution_context(default, adapter(self.program.spec.adapter)):
             if not self.program.language_models:
@@ -91,8 +94,15 @@ class _Attempt:
 def _result(
     recorder: Recorder, output: Mapping[str, Any] | None, error: RunError | None, duration_ms: float
 ) -> RunResult:
-    trace, replaced = replace_unstorable(recorder.trace())
+    trace, replaced = recorder.trace(), False
+    if not is_plain_storable(trace):
+        trace, replaced = replace_unstorable(trace)
     replaced = replaced or any(REPLACED in step.attributes for step in recorder.spans)
+    flags: tuple[str, ...] = (REPLACED,) if replaced else ()
+    if secrets := recorder.repeated_secrets:
+        trace, output = hide(trace, secrets), hide(output, secrets)
+        error = error and replace(error, message=hide(error.message, secrets))
+        flags += (HELD_BACK,)
     return RunResult(
         output=output,
         error=error,
@@ -104,5 +114,5 @@ def _result(
         models=dict(recorder.models),
         duration_ms=duration_ms,
         waited_ms=recorder.waited_s * 1e3,
-        flags=(REPLACED,) if replaced else (),
+        flags=flags,
     )

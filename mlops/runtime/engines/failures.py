@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import dspy
 from dspy import lm15
 
+from mlops.sanitiser import HIDDEN
 from mlops.types import LanguageModelSpec, ModelErrorCode, ModelFailure
 
 MAX_MESSAGE = 300
@@ -19,7 +20,6 @@ QUOTED = 24
 """A run of this many characters that is also in the prompt counts as quoting it."""
 
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-_HIDDEN = "[hidden]"
 
 _CODES: tuple[tuple[tuple[type[BaseException], ...], ModelErrorCode], ...] = (
     ((lm15.ContextLengthError, dspy.ContextWindowExceededError), ModelErrorCode.CONTEXT_WINDOW),
@@ -106,7 +106,7 @@ def shown(text: str, secret: str | None) -> str:
     """`text` fit to be shown: one short line without the secret and without credentials in URLs."""
     text = _URL_CREDENTIALS.sub("", text)
     if secret:
-        text = text.replace(secret, _HIDDEN)
+        text = text.replace(secret, HIDDEN)
     text = " ".join(text.partition("\n\n")[0].split())
     return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "..."
 

@@ -42,7 +42,14 @@ class CallRecord:
             self._span.usage += usage
             self._span.cost = None if cost is None or self._span.cost is None else self._span.cost + cost
         self._span.raw_usage = raw_usage_of(response)
+        self._beware(link, response)
         self._recorder.models[link.spec.name] = link.described
+
+    def _beware(self, link: Link, response: Response) -> None:
+        """A gateway may put the request's headers into its answer."""
+        secret = link.spec.api_key
+        if secret and secret in f"{output_of(response.message)}{response.model}{self._span.raw_usage}":
+            self._recorder.repeated_secrets.add(secret)
 
     def failed(self, failure: ModelFailure) -> None:
         """One attempt has failed; others may follow."""
