@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import django_filters
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from executions.models import Execution, Feedback
 from executions.models.executions import MODE_CHOICES, SOURCE_CHOICES, STATE_CHOICES
+
+
+def within_the_calendar(moment: datetime) -> None:
+    """Refuse what has no year in UTC: `0001-01-01T00:00:00+14:00`."""
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValidationError(_("Enter a valid date/time."), code="invalid") from None
 
 
 class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
@@ -23,8 +34,12 @@ class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # django
     prompt_set = django_filters.UUIDFilter(field_name="prompt_set_id")
     replay_of = django_filters.UUIDFilter(field_name="replay_of_id")
     error_code = django_filters.CharFilter()
-    after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    after = django_filters.IsoDateTimeFilter(
+        field_name="created_at", lookup_expr="gte", validators=[within_the_calendar]
+    )
+    before = django_filters.IsoDateTimeFilter(
+        field_name="created_at", lookup_expr="lt", validators=[within_the_calendar]
+    )
 
     class Meta:
         model = Execution

@@ -274,6 +274,13 @@ def test_lists_are_light_and_filtered(user: User) -> None:
     assert client.get("/api/v1/executions/?nonsense=1").status_code == 400
 
 
+@pytest.mark.parametrize("bound", ["after", "before"])
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday"])
+def test_moments_outside_the_calendar_are_refused(user: User, bound: str, moment: str) -> None:
+    answer = client_of(user).get("/api/v1/executions/", {bound: moment})
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (400, [bound])
+
+
 def test_feedback_and_replay(user: User, provider: Provider) -> None:
     client = client_of(user)
     answered = client.post(EXECUTE, body(), content_type="application/json").json()
