@@ -24,7 +24,7 @@ def usd(pico: int | None) -> str:
 def pretty(value: Any) -> SafeString:
     """JSON, indented and escaped."""
     if value in (None, {}):
-        return format_html("-")
+        return SafeString("-")
     return format_html('<pre class="signet-json">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))
 
 

@@ -6,7 +6,7 @@ programs are cached by the digest of their content, so an edited draft is built 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
@@ -19,20 +19,39 @@ from executions.services.ports import build_program
 from mlops import selectors as mlops_selectors
 from mlops.caching import ShortCache
 from mlops.models import LanguageModel
-from mlops.types import LanguageModelSpec, TokenUsage
+from mlops.types import LanguageModelSpec, Price, TokenUsage
 from programs import selectors as program_selectors
 from programs.models import Program, PromptSet
 from programs.runtime.built import BuiltProgram
 from programs.services import choose_prompt_set
-from programs.types import PREDICTING_KINDS, Capture, ModuleKind
+from programs.types import PREDICTING_KINDS, Capture, ModuleKind, ModuleSpec, ProgramSpec
 
 FRESH_S = 1.0
 MAX_PLANS = 512
 CHARACTERS_PER_TOKEN = 3
 """Low on purpose: a reservation is an upper estimate."""
 
+DEFAULT = ""
+"""The key of the default language model among a plan's models."""
+
 DEFAULT_MAX_TOKENS = 1024
 DEFAULT_ITERATIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one module may need at most: `calls` of a model, each with the prompt and all that was said before."""
+
+    price: Price
+    prompt_characters: int
+    max_tokens: int
+    calls: int
+
+    def cost(self, input_characters: int) -> int:
+        """Pico-dollars."""
+        prompt = (self.prompt_characters + input_characters) // CHARACTERS_PER_TOKEN
+        said_before = self.max_tokens * self.calls * (self.calls - 1) // 2
+        return self.price.of(TokenUsage(input=prompt * self.calls + said_before, output=self.max_tokens * self.calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,7 @@ class Plan:
     max_attempts: int
     requested_model: UUID | None
     used_programs: tuple[Program, ...]
+    estimates: tuple[Estimate, ...]
 
     @property
     def has_unknown_price(self) -> bool:
@@ -57,28 +77,12 @@ class Plan:
         """Micro-credits that an execution may need at most, as far as its prompts and token limits tell."""
         if self.program.credits_per_execution is not None:
             return int(self.program.credits_per_execution)
-        return credits_for(self._cost_at_most(input_characters))
+        return credits_for(sum(estimate.cost(input_characters) for estimate in self.estimates))
 
     def check_price(self) -> None:
         """Raise `InsufficientCredits` (`price_unknown`) when nobody can say what this will cost."""
         if self.program.credits_per_execution is None and self.has_unknown_price:
             raise price_unknown()
-
-    def _cost_at_most(self, input_characters: int) -> int:
-        total = 0
-        for module in self.built.spec.modules:
-            model = self.models.get(module.language_model or "") or self.models[""]
-            if module.kind not in PREDICTING_KINDS or model.price is None:
-                continue
-            parameters = {**model.parameters, **module.config.get("parameters", {})}
-            prompt = len(str(module.prompt)) + len(str(module.signature)) + input_characters
-            output = int(parameters.get("max_tokens") or DEFAULT_MAX_TOKENS)
-            calls = 1
-            if module.kind is ModuleKind.REACT:
-                calls = int(module.config.get("max_iterations") or DEFAULT_ITERATIONS) + 1
-            usage = TokenUsage(input=prompt // CHARACTERS_PER_TOKEN + calls * output, output=output)
-            total += calls * model.price.of(usage)
-        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +145,18 @@ def plan_by_ids(program_id: UUID, prompt_set_id: UUID, requested_model: UUID | N
 def _planned(program: Program, prompt_set: PromptSet, requested: LanguageModel | None) -> Plan:
     spec = program_selectors.program_spec(program, prompt_set)
     ready = build_program(spec)
+    models = _models(program, requested)
     return Plan(
         program=program,
         prompt_set=prompt_set,
         built=ready,
-        models=_models(program, requested),
+        models=models,
         capture=Capture(program.config.get("capture", Capture.ALL)),
         deadline_s=float(program.config.get("deadline_s") or settings.SIGNET_DEADLINE_SECONDS),
         max_attempts=3 if ready.repeatable else 1,
         requested_model=None if requested is None else requested.pk,
         used_programs=tuple(program_selectors.sub_programs_of(program)),
+        estimates=tuple(_estimates(spec, models)),
     )
 
 
@@ -159,7 +165,27 @@ def _models(program: Program, requested: LanguageModel | None) -> dict[str, Lang
     rows = list(program_selectors.language_models_of(program))
     if requested is not None:
         asked = mlops_selectors.language_model_spec(requested)
-        return {"": asked, **{row.name: asked for row in rows}}
+        return {DEFAULT: asked, **{row.name: asked for row in rows}}
     specs = {row.name: mlops_selectors.language_model_spec(row) for row in rows}
     default = next((row.name for row in rows if row.is_default), None)
-    return specs if default is None else {**specs, "": specs[default]}
+    return specs if default is None else {**specs, DEFAULT: specs[default]}
+
+
+def _estimates(spec: ProgramSpec, models: Mapping[str, LanguageModelSpec]) -> Iterator[Estimate]:
+    for module in spec.modules:
+        model = models.get(module.language_model or DEFAULT)
+        if module.kind not in PREDICTING_KINDS or model is None or model.price is None:
+            continue
+        parameters = {**model.parameters, **module.config.get("parameters", {})}
+        yield Estimate(
+            price=model.price,
+            prompt_characters=len(str(module.prompt)) + len(str(module.signature)),
+            max_tokens=int(parameters.get("max_tokens") or DEFAULT_MAX_TOKENS),
+            calls=_calls(module),
+        )
+
+
+def _calls(module: ModuleSpec) -> int:
+    if module.kind is not ModuleKind.REACT:
+        return 1
+    return int(module.config.get("max_iterations") or DEFAULT_ITERATIONS) + 1

@@ -86,8 +86,11 @@ def authenticate_token(raw: str) -> User | None:
 
 
 async def cached_actor(raw: str, in_thread: InThread | None = None) -> User | None:
-    """`authenticate_token` for the event loop: takes a thread (of `in_thread` if given) only to look it up."""
-    if found := _remembered(raw):
+    """`authenticate_token` for the event loop: takes a thread (of `in_thread` if given) only to look it up.
+
+    The row is shared by all who ask: it is to be read only.
+    """
+    if found := _shared(raw):
         return found[0]
     if in_thread is not None:
         return await in_thread(lambda: authenticate_token(raw))
@@ -107,10 +110,13 @@ def forget_tokens_on_commit() -> None:
 
 
 def _remembered(raw: str) -> tuple[User | None] | None:
+    found = _shared(raw)
+    return found and (copy.copy(found[0]),)
+
+
+def _shared(raw: str) -> tuple[User | None] | None:
     digest = _digest(raw)
-    if known := _known.get(digest):
-        return (copy.copy(known[0]),)
-    return _unknown.get(digest)
+    return _known.get(digest) or _unknown.get(digest)
 
 
 def _looked_up(raw: str) -> User | None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from typing import Any
 
 import dspy
@@ -91,22 +90,6 @@ def test_each_named_language_model_is_asked_for_by_its_id() -> None:
     del models["m-2"]
     result = asyncio.run(run(made, {"question": "?"}, models=models, deadline_s=9, language_model_of=language_model_of))
     assert result.error == RunError("invalid_request", "The language model m-2 was not brought to this run.", "a")
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({}, "question: This field is required."),
-        (None, "The input is an object of fields."),
-        ({"question": "x", "config": {}}, "config: There is no such field."),
-        ({"question": math.nan}, "question: NaN and infinities are not allowed."),
-        ({"question": "\x00"}, "question: Contains a NUL character at position 0."),
-    ],
-)
-def test_wrong_input_asks_no_model(values: Any, message: str) -> None:
-    result = result_of(ECHO, lambda given, request: pytest.fail("asked"), values)
-    assert (result.output, result.error) == (None, RunError("invalid_input", message))
-    assert (result.cost, result.usage.total, result.trace["spans"]) == (0, 0, [])
 
 
 @pytest.mark.parametrize(
