@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from executions.models import Execution
 from executions.services import planning, process
+from executions.services.database import DATABASE_THREADS
 from executions.services.execute import aexecute_program, execute_program
 from executions.services.process import ExecutionProcess
 from executions.types import Mode
@@ -256,8 +257,9 @@ def test_hundreds_that_wait_for_a_model_hold_neither_threads_nor_connections(
         eventually(lambda: provider.in_flight == WAITING, within_s=60)
 
         assert Execution.objects.filter(state="running").count() == WAITING
-        assert threading.active_count() <= threads
-        assert 0 < open_connections() <= connections
+        # The pool of the database may have been filling still; WAITING is far more than all of it.
+        assert threading.active_count() <= threads + DATABASE_THREADS
+        assert 0 < open_connections() <= connections + DATABASE_THREADS
     finally:
         Execution.objects.filter(state="running").update(cancel_requested_at=timezone.now())
     assert {execution.state for execution in waiting.result(60)} == {"cancelled"}
