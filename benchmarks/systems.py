@@ -158,5 +158,6 @@ def ours(around: Surroundings, suffix: str = "") -> Iterator[System]:
 
 
 def _uvicorn(application: str, port: int) -> list[str]:
-    command = [program("uvicorn"), application, "--port", str(port), "--loop", "uvloop", "--http", "httptools"]
+    loop = "mlops.runtime.loops:ExecutionEventLoop" if application == "config.asgi:application" else "uvloop"
+    command = [program("uvicorn"), application, "--port", str(port), "--loop", loop, "--http", "httptools"]
     return [*command, "--no-access-log", "--log-level", "warning"]

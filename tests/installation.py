@@ -91,7 +91,8 @@ class Installation:
     def start_web(self) -> subprocess.Popen[bytes]:
         """The web server; returns when it is ready."""
         process = self.start(
-            "web", "uvicorn", "config.asgi:application", "--port", str(self.web_port), "--loop", "uvloop",
+            "web", "uvicorn", "config.asgi:application", "--port", str(self.web_port),
+            "--loop", "mlops.runtime.loops:ExecutionEventLoop",
             "--timeout-graceful-shutdown", "5",
         )  # fmt: skip
         self.await_ready(process)

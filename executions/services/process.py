@@ -33,7 +33,7 @@ from executions.services.writer import Finish, GroupWriter, Start
 from mlops.errors import DomainError
 from mlops.models.base import new_id
 from mlops.runtime.engines import aclose_language_models
-from mlops.runtime.hops import LoopExecutor
+from mlops.runtime.loops import ExecutionEventLoop
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,6 @@ class ExecutionProcess:
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.loop.set_default_executor(LoopExecutor())
         serve_this_process(self.database)
         self._doorbell = asyncio.Event()
         self._writer.start()
@@ -302,7 +301,8 @@ class LoopThread:
         self._thread.join()
 
     def _main(self) -> None:
-        asyncio.run(self._serve())
+        with asyncio.Runner(loop_factory=ExecutionEventLoop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()

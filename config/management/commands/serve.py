@@ -33,6 +33,9 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+LOOP = "mlops.runtime.loops:ExecutionEventLoop"
+
+
 class Server(uvicorn.Server):
     """Starts worker and beat once the application is up; `stop_worker` ends them after it."""
 
@@ -78,7 +81,7 @@ class Command(BaseCommand):
         worker = EmbeddedWorker(app) if embedded else None
         beat = EmbeddedService(app, max_interval=5, thread=True, scheduler_cls=app.conf.beat_scheduler)
         config = uvicorn.Config(
-            "config.asgi:application", host=host, port=port, loop="uvloop", http="httptools", lifespan="on",
+            "config.asgi:application", host=host, port=port, loop=LOOP, http="httptools", lifespan="on",
             log_level="warning", timeout_graceful_shutdown=STOP_S,
         )  # fmt: skip
         server = Server(config, worker, beat)
