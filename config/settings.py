@@ -231,6 +231,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": ENV.signet_log_level},
     "loggers": {
         "celery": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},  # what a client did wrong is told to the client
         # DSPy logs the values of users; only that something went wrong may pass.
         "dspy": {"handlers": [], "level": "CRITICAL", "propagate": False},
         # Two lines for each ring of the doorbell would bury everything else.

@@ -19,6 +19,9 @@ MICRO_PER_CREDIT = 10**6
 MATCHER_NAME = "builtin/example-matcher-1"
 """The built-in stand-in of a fresh installation: not a language model, and never the fallback of one."""
 
+MATCHER_NOTICE = "Example matcher: not a language model; it copies and compares text"
+"""What every execution and page says that the example matcher had a part in."""
+
 
 class Role(StrEnum):
     """What a person is to this installation; the policy table reads it."""

@@ -49,7 +49,12 @@ class PromptVersionQuerySet(ScopedQuerySet[Any]):
 
 
 class SignatureQuerySet(ScopedQuerySet[Any]):
-    """Signatures may be shared between programs: an ml_user sees those that a visible program uses."""
+    """Signatures may be shared between programs: an ml_user sees those that a visible program uses, an engineer also
+    those that no program uses."""
+
+    def _to_engineer(self, viewer: User) -> Self:
+        in_reach = self.filter(_of_groups(viewer, "modules__program__"))  # without a program there is no group either
+        return self.filter(pk__in=in_reach.values("pk"))
 
     def _to_user(self, viewer: User) -> Self:
         used = self.filter(_of_groups(viewer, "modules__program__"), modules__program__status=ProgramStatus.PRODUCTION)

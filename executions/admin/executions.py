@@ -30,7 +30,7 @@ from mlops.admin.base import ReadOnlyInline, ServiceAdmin, actor_of
 from mlops.admin.buttons import bulk_action, button
 from mlops.errors import DomainError
 from mlops.money import as_decimal
-from mlops.types import MATCHER_NAME, MICRO_PER_CREDIT
+from mlops.types import MICRO_PER_CREDIT
 from programs.models import Program
 from programs.selectors import access_program
 
@@ -216,9 +216,7 @@ class ExecutionAdmin(ServiceAdmin):
     @admin.display(description=_("note"))
     def notice(self, row: Execution) -> SafeString:
         """What a reader must know, and where live changes go."""
-        text = ", ".join(row.flags)
-        if MATCHER_NAME in row.token_usage.get("by_model", {}):
-            text = str(_("Example matcher: not a language model; it copies and compares text"))
+        text = row.notice
         events = "" if row.is_terminal else reverse("execution-events", args=[row.pk])
         kind = "signet-notice" if text else ""
         return format_html('<span class="{}" data-events="{}">{}</span>', kind, events, text or "-")

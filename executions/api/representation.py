@@ -32,6 +32,7 @@ def in_list(execution: Execution) -> dict[str, Any]:
         "replay_of": None if execution.replay_of_id is None else str(execution.replay_of_id),
         "error": _error(execution),
         "flags": execution.flags,
+        "notice": execution.notice,
         "token_usage": execution.token_usage,
         "cost_usd": usd(execution.cost),
         "credits_used": as_decimal(execution.credits_used, MICRO_PER_CREDIT),

@@ -41,6 +41,7 @@ class ExecutionRowSerializer(serializers.Serializer[Execution]):
     replay_of = serializers.UUIDField(allow_null=True)
     error = ExecutionErrorSerializer(allow_null=True)
     flags = serializers.ListField(child=serializers.CharField())
+    notice = serializers.CharField(help_text="What a reader of the output has to know, such as that no model answered.")
     token_usage = serializers.DictField()
     cost_usd = serializers.CharField(allow_null=True, help_text="Decimal string; null when a price is unknown.")
     credits_used = serializers.CharField()

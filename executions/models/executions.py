@@ -15,6 +15,7 @@ from django_fsm import FSMField, transition
 from executions.querysets import ExecutionQuerySet
 from executions.types import TERMINAL_STATES, ExecutionState, Mode, RunError, RunResult, Source
 from mlops.models.base import new_id
+from mlops.types import MATCHER_NAME, MATCHER_NOTICE
 from programs.models import Program, PromptSet
 
 STATE_CHOICES = [
@@ -193,6 +194,13 @@ class Execution(models.Model):
         self.language_models = {name: dict(parameters) for name, parameters in result.models.items()}
         self.duration_ms = result.duration_ms
         self.waited_ms = result.waited_ms
+
+    @property
+    def notice(self) -> str:
+        """What whoever reads the output has to know: that the example matcher answered, or what was flagged."""
+        if MATCHER_NAME in self.token_usage.get("by_model", {}):
+            return str(_(MATCHER_NOTICE))
+        return ", ".join(self.flags)
 
     @property
     def subject(self) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache, partial
+from typing import Any
 
 from django.conf import settings
 
@@ -12,7 +14,7 @@ from programs.models import Program
 from programs.runtime.build import built
 from programs.runtime.built import BuiltProgram
 from programs.runtime.ports import Ports
-from programs.runtime.tools import load_custom_modules, load_registered
+from programs.runtime.tools import RegisteredTool, load_custom_modules, load_registered
 from programs.selectors import program_spec, resolve_reference
 from programs.selectors.tools import tool_references
 from programs.services import choose_prompt_set
@@ -20,6 +22,16 @@ from programs.types import ProgramSpec
 
 load_registered_once = lru_cache(maxsize=8)(lambda items: load_registered(dict(items)))
 load_modules_once = lru_cache(maxsize=8)(lambda items: load_custom_modules(dict(items)))
+
+
+def registered_tools() -> dict[str, RegisteredTool]:
+    """The tools of the settings by name. Raises `NotRegistrable`."""
+    return load_registered_once(tuple(settings.SIGNET_TOOLS.items()))
+
+
+def registered_modules() -> Mapping[str, Any]:
+    """The classes of custom modules of the settings by name. Raises `NotRegistrable`."""
+    return load_modules_once(tuple(settings.SIGNET_MODULES.items()))
 
 
 def build_program(spec: ProgramSpec) -> BuiltProgram:
@@ -31,8 +43,8 @@ def build_program(spec: ProgramSpec) -> BuiltProgram:
     ports = Ports(
         retrieve=search_corpus,
         aretrieve=search_corpus_off_the_loop,
-        tools=load_registered_once(tuple(settings.SIGNET_TOOLS.items())),
-        custom_modules=load_modules_once(tuple(settings.SIGNET_MODULES.items())),
+        tools=registered_tools(),
+        custom_modules=registered_modules(),
         programs={reference: build_program(_spec_of(reference)) for reference in sorted(references)},
     )
     return built(spec, ports)

@@ -17,7 +17,7 @@ from mlops.models import LanguageModel, ModelPrice
 from mlops.money import as_decimal
 from mlops.policies import language_model_policy
 from mlops.services import language_models as services
-from mlops.types import MATCHER_NAME
+from mlops.types import MATCHER_NAME, MATCHER_NOTICE
 
 MICRO = 10**6
 
@@ -120,7 +120,7 @@ class LanguageModelAdmin(RecordAdmin):
     def note(self, row: LanguageModel) -> str:
         if row.name != MATCHER_NAME:
             return ""
-        return str(_("Example matcher: not a language model; it copies and compares text"))
+        return str(_(MATCHER_NOTICE))
 
 
 @admin.register(ModelPrice)

@@ -8,7 +8,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from mlops.errors import Forbidden, NotFound
 from mlops.models import User
-from programs.models import Program
+from programs.models import Program, Signature
 from programs.selectors import (
     access_program,
     access_signature,
@@ -88,6 +88,16 @@ def test_an_ml_user_sees_what_is_in_production(versions: list[Program], charlie:
 def test_nobody_sees_without_an_account(versions: list[Program]) -> None:
     with pytest.raises(NotFound):
         access_program(actor=AnonymousUser(), ref="triage")
+
+
+def test_a_group_hides_the_signatures_of_its_programs_too(erin: User, admin: User, group: Group) -> None:
+    used = make_program(name="payroll", status="production", group=group).modules.get().signature
+    unused = make_signature(name="spare")
+
+    assert set(Signature.objects.visible_to(erin)) == {unused}
+    assert set(Signature.objects.visible_to(admin)) == {used, unused}
+    erin.groups.add(group)
+    assert set(Signature.objects.visible_to(erin)) == {used, unused}
 
 
 def test_a_group_hides_a_program_from_all_but_members_and_admins(

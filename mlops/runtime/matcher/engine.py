@@ -31,11 +31,12 @@ from mlops.runtime.matcher.learning import Lesson, learn
 from mlops.runtime.matcher.prompt import Prompt, Task, read_inputs, read_prompt, read_task
 from mlops.runtime.matcher.refusals import refuse_task
 from mlops.runtime.matcher.strategies import Answer, Value
+from mlops.types import MATCHER_NAME, MATCHER_NOTICE
 
 StreamEvent: TypeAlias = StreamStartEvent | StreamDeltaEvent | StreamEndEvent
 
-MODEL = "builtin/example-matcher-1"
-DISCLAIMER = "Example matcher: not a language model; it copies and compares text"
+MODEL = MATCHER_NAME
+DISCLAIMER = MATCHER_NOTICE
 
 CACHE_BYTES = 32 * 1024 * 1024
 # Below these sizes the work takes a few ms at most and is done on the event loop itself.
