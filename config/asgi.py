@@ -5,7 +5,6 @@ The lifespan makes the server's event loop the one on which this process runs ex
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
@@ -41,10 +40,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 async def lifespan(receive: Receive, send: Send) -> None:
     await receive()
     await process.start_here()
-    # DSPy's heap is large and lasts: full collections would stop all requests for tens of milliseconds.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    process.settle_heap()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await process.stop_here()

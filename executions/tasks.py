@@ -41,6 +41,7 @@ class ClaimExecutions(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         here = process.ensure_started()
+        process.settle_heap()
         here.submit(here.begin_claiming()).result()
 
     def stop(self, worker: Any) -> None:

@@ -9,6 +9,7 @@ import dspy
 from executions.types import RunError
 from mlops.errors import DomainError
 from mlops.runtime.engines import failure_of
+from mlops.sanitiser import replace_unstorable
 from mlops.types import ModelErrorCode
 from programs.runtime.agents import NoAnswer
 from programs.runtime.checks import InvalidOutput
@@ -30,7 +31,8 @@ def error_of(error: BaseException) -> RunError:
     while isinstance(cause, ModuleFailed) and cause.__cause__ is not None:
         module, cause = cause.module, cause.__cause__
     code, message = _told(cause)
-    return RunError(code, message, module)
+    storable, _is_changed = replace_unstorable(message)  # it may hold the words of a provider
+    return RunError(code, storable, module)
 
 
 def _told(error: BaseException) -> tuple[str, str]:

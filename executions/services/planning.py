@@ -133,10 +133,16 @@ def plan_of(program: Program, prompt_set: PromptSet, requested: LanguageModel | 
     return _plans.get_or_load(key, lambda: _planned(program, prompt_set, requested))
 
 
+def kept_plan(program_id: UUID, prompt_set_id: UUID, requested_model: UUID | None) -> Plan | None:
+    """`plan_by_ids` if nothing has to be read for it."""
+    found = _plans.get((program_id, prompt_set_id, requested_model))
+    return found[0] if found else None
+
+
 def plan_by_ids(program_id: UUID, prompt_set_id: UUID, requested_model: UUID | None) -> Plan:
     """The plan for an execution that was admitted earlier, perhaps by another process."""
-    if found := _plans.get((program_id, prompt_set_id, requested_model)):
-        return found[0]
+    if found := kept_plan(program_id, prompt_set_id, requested_model):
+        return found
     prompt_set = PromptSet.objects.select_related("program").get(pk=prompt_set_id, program_id=program_id)
     requested = None if requested_model is None else mlops_selectors.enabled_language_model(requested_model)
     return plan_of(prompt_set.program, prompt_set, requested)

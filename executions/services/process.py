@@ -8,6 +8,7 @@ beside a script. Waiting for a model holds neither a thread nor a connection; ho
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -25,20 +26,17 @@ from django.utils import timezone
 from executions.errors import shutting_down
 from executions.models import Execution
 from executions.services import leases
+from executions.services.claims import Claims
 from executions.services.database import DatabaseThreads, serve_this_process
 from executions.services.events import Watchers
-from executions.services.planning import Plan, plan_by_ids
+from executions.services.planning import Plan
 from executions.services.running import Ending, Running
 from executions.services.writer import Finish, GroupWriter, Start
-from mlops.errors import DomainError
 from mlops.models.base import new_id
 from mlops.runtime.engines import aclose_language_models
 from mlops.runtime.loops import ExecutionEventLoop
 
 logger = logging.getLogger(__name__)
-
-DOORBELL_S = 1.0
-"""How long a lost doorbell can delay a pending execution while this process has room."""
 
 WATCH_S = 0.5
 """How often leases are looked after: how long a cancellation from another process can go unnoticed."""
@@ -58,7 +56,6 @@ class ExecutionProcess:
         self.watchers = Watchers(self.database)
         self.running: dict[uuid.UUID, Running] = {}
         self._writer = GroupWriter()
-        self._claiming: asyncio.Task[None] | None = None
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._asked: dict[Hashable, asyncio.Task[Any]] = {}
@@ -66,7 +63,7 @@ class ExecutionProcess:
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
         serve_this_process(self.database)
-        self._doorbell = asyncio.Event()
+        self._claims = Claims(self)
         self._writer.start()
         self._leases = asyncio.create_task(self._look_after_leases(), name="leases")
 
@@ -90,19 +87,15 @@ class ExecutionProcess:
 
     async def begin_claiming(self) -> None:
         """Take pending executions from now on: this process is a worker."""
-        if self._claiming is None:
-            self._claiming = asyncio.create_task(self._claim(), name="claims")
+        self._claims.begin()
 
     async def end_claiming(self) -> None:
         """Take no more; what runs goes on."""
-        claiming, self._claiming = self._claiming, None
-        if claiming is not None:
-            self._doorbell.set()
-            await claiming
+        await self._claims.end()
 
     @property
     def is_claiming(self) -> bool:
-        return self._claiming is not None
+        return self._claims.is_on
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` on this process's loop; callable from any other thread."""
@@ -110,7 +103,7 @@ class ExecutionProcess:
 
     def wake(self) -> None:
         """The doorbell: something may be pending. Callable from any thread."""
-        self.loop.call_soon_threadsafe(self._doorbell.set)
+        self.loop.call_soon_threadsafe(self._claims.wake)
 
     async def once(self, key: Hashable, call: Callable[[], T]) -> T:
         """`call` on a database thread; of all that ask for `key` at the same time only the first one runs it."""
@@ -152,7 +145,7 @@ class ExecutionProcess:
             running.failure = error
         finally:
             self.running.pop(execution.pk, None)
-            self._doorbell.set()
+            self._claims.room_was_made()
         return execution
 
     async def _work(self, running: Running) -> None:
@@ -164,58 +157,18 @@ class ExecutionProcess:
 
     async def _record(self, running: Running) -> None:
         finish = Finish(running.execution)
-        if await self._writer.store(finish):
+        if await self.record(finish):
             running.balance = finish.balance
-            self.watchers.announce(running.execution)
             return
         logger.warning("Execution %s was taken over; this result is discarded", running.execution.pk)
         await self.database.run(running.execution.refresh_from_db)
 
-    async def _claim(self) -> None:
-        """Take pending executions while there is room, woken by the doorbell or by a slow poll."""
-        while self._claiming is not None:
-            self._doorbell.clear()
-            room = settings.SIGNET_CONCURRENCY - len(self.running)
-            claimed = await self._claimed(min(room, leases.CLAIM_BATCH)) if room > 0 else []
-            for execution in claimed:
-                await self._run_claimed(execution)
-            if claimed:
-                continue
-            try:
-                await asyncio.wait_for(self._doorbell.wait(), DOORBELL_S)
-            except TimeoutError:
-                continue
-
-    async def _claimed(self, room: int) -> list[Execution]:
-        lease = self.lease()
-        try:
-            return await self.database.run(lambda: leases.claim(room, **lease))
-        except (OperationalError, InterfaceError):
-            logger.warning("The database does not answer; no executions are claimed")
-            return []
-
-    async def _run_claimed(self, execution: Execution) -> None:
-        ids = (execution.program_id, execution.prompt_set_id, execution.requested_model)
-        try:
-            plan = await self.once(("plan", *ids), lambda: plan_by_ids(*ids))
-        except (OperationalError, InterfaceError):
-            logger.warning("The database does not answer; execution %s waits for its lease to expire", execution.pk)
-        except Exception as error:
-            await self._fail_before_run(execution, error)
-        else:
-            self.run(execution, plan)
-
-    async def _fail_before_run(self, execution: Execution, error: Exception) -> None:
-        """The program cannot be built (any more): the execution ends with that reason."""
-        if not isinstance(error, DomainError):
-            logger.error("Execution %s cannot be prepared", execution.pk, exc_info=error)
-        execution.fail(leases.refusal(error))
-        try:
-            await self._writer.store(Finish(execution))
-        except DomainError:
-            logger.exception("The end of execution %s could not be stored; its lease will expire", execution.pk)
-        else:
-            self.watchers.announce(execution)
+    async def record(self, finish: Finish) -> bool:
+        """Store an end and announce it; False when this process holds the lease no longer."""
+        is_mine = await self._writer.store(finish)
+        if is_mine:
+            self.watchers.announce(finish.execution)
+        return is_mine
 
     async def _look_after_leases(self) -> None:
         """Renew the leases of what runs here, and hear of cancellations and of leases that were lost."""
@@ -231,6 +184,9 @@ class ExecutionProcess:
                 held = await self.database.run(lambda: leases.renew(tokens, until))  # noqa: B023
             except (OperationalError, InterfaceError):
                 logger.warning("The database does not answer; leases are not renewed")
+                continue
+            except Exception:  # whoever looks after leases must not die of one mistake
+                logger.exception("Leases are not renewed")
                 continue
             if is_due:
                 renewed = timezone.now()
@@ -250,6 +206,14 @@ class ExecutionProcess:
 
 def lease_end() -> datetime:
     return timezone.now() + timedelta(seconds=settings.SIGNET_LEASE_SECONDS)
+
+
+def settle_heap() -> None:
+    """For processes that only execute: DSPy's heap is large and lasts, and full collections of it would stop everything
+    for tens of milliseconds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 _process: ExecutionProcess | None = None
