@@ -14,7 +14,7 @@ from config.sample import texts
 from config.sample.loading import USER, load_sample
 from datasets.types import DatasetType
 from executions.models import Execution
-from executions.services import process
+from executions.services import planning, process
 from executions.types import ExecutionState, Mode
 from mlops.models import User
 from mlops.runtime.matcher import DISCLAIMER
@@ -35,6 +35,7 @@ def _matcher_is_default(settings: Settings) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_loop_is_left() -> Iterator[None]:
+    planning.forget()  # what it believes of the rows of the test before
     yield
     process.stop_thread()
 
