@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from programs.runtime.tools import Search, ToolRefusal, tool
 
-EXPRESS_DAYS = 2
+EXPRESS_DAYS = 1
 NORMAL_DAYS = 5
 _SATURDAY = 5
 
@@ -28,11 +28,11 @@ def search_knowledge_base(search: Search) -> Callable[[str], str]:
 
 
 @tool(
-    description="Says on which day an order arrives. order_day is the day of the order as YYYY-MM-DD.",
+    description="Says by which day an order arrives in the EU. order_day is the day of the order as YYYY-MM-DD.",
     repeatable=True,
 )
 def delivery_date(order_day: str, express: bool = False) -> str:
-    """The day of delivery as YYYY-MM-DD: 2 business days after an express order, 5 after any other."""
+    """The latest day of delivery in the EU as YYYY-MM-DD: the next working day for an express order, else the fifth."""
     try:
         day = _business_days_after(date.fromisoformat(order_day), EXPRESS_DAYS if express else NORMAL_DAYS)
     except (ValueError, OverflowError) as error:

@@ -195,8 +195,8 @@ class ExecutionProcess:
     def _end_what_is_not_ours(self, tokens: dict[uuid.UUID, Any], held: dict[uuid.UUID, bool]) -> None:
         for key, token in tokens.items():
             run = self.running.get(key)
-            if run is None or run.execution.lease_token != token:
-                continue
+            if run is None or run.execution.lease_token != token or not run.is_underway:
+                continue  # it has ended by itself while the database was asked
             if key not in held:
                 logger.warning("Execution %s was taken over; it is given up here", key)
                 run.end(Ending.LOST)

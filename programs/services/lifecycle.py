@@ -11,6 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django_fsm import TransitionNotAllowed
 
+from datasets.models import Corpus
+from datasets.services import freeze_corpus
 from mlops.errors import Conflict, Invalid
 from mlops.models import User
 from mlops.sanitiser import refuse_unstorable
@@ -88,7 +90,10 @@ def roll_back_program(*, actor: User, program: Program, to: Program | None = Non
 
 
 def freeze(*, actor: User, program: Program) -> None:
-    """Freeze the signatures that `program` uses, from now on for good; called by whoever relies on them."""
+    """Freeze the signatures and corpora that `program` uses, from now on for good; called by whoever relies on them."""
+    corpora = [config["corpus"] for config in program.modules.values_list("config", flat=True) if config.get("corpus")]
+    for corpus in Corpus.objects.filter(pk__in=corpora, frozen_at=None):
+        freeze_corpus(actor=actor, corpus=corpus)
     for signature in _unfrozen_signatures_of(program):
         signature.frozen_at = timezone.now()
         save_with_history(signature, actor=actor, reason="freeze", update_fields=["frozen_at"])

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from datasets.services import create_corpus
+from datasets.types import PassageSpec
 from mlops.errors import Conflict, DomainError, Invalid, NotFound
 from mlops.models import User
 from programs.models import Deployment, Program, Signature
@@ -31,6 +33,16 @@ def status_of(program: Program) -> str:
 
 def next_of(program: Program, status: str = TESTING) -> Program:
     return bring_to(new_version(actor=User(role="admin"), program=program), status)
+
+
+def test_submitting_freezes_the_corpora_that_are_searched(erin: User) -> None:
+    corpus = create_corpus(actor=erin, name="help", passages=[PassageSpec("Refunds", "Within 30 days.")])
+    search = ModuleInput("search", "retrieve", config={"corpus": str(corpus.pk)})
+
+    submit_program(actor=erin, program=make_program(modules=[search]))
+
+    corpus.refresh_from_db()
+    assert corpus.frozen_at is not None
 
 
 def test_submitting_moves_a_draft_to_testing_and_freezes_its_signatures(erin: User) -> None:

@@ -11,11 +11,11 @@ from programs.types import ToolSpec
     ("order_day", "express", "expected"),
     [
         ("2026-11-23", False, "2026-11-30"),  # Monday
-        ("2026-11-23", True, "2026-11-25"),
-        ("2026-11-27", True, "2026-12-01"),  # Friday
-        ("2026-11-28", True, "2026-12-01"),  # Saturday
+        ("2026-11-23", True, "2026-11-24"),
+        ("2026-11-27", True, "2026-11-30"),  # Friday
+        ("2026-11-28", True, "2026-11-30"),  # Saturday
         ("2026-11-29", False, "2026-12-04"),  # Sunday
-        ("2026-12-31", True, "2027-01-04"),
+        ("2026-12-31", True, "2027-01-01"),
     ],
 )
 def test_delivery_skips_weekends(order_day: str, express: bool, expected: str) -> None:
