@@ -28,6 +28,12 @@ def production_users(actor: Viewer, row: Any) -> bool:
     return insiders(actor, row) and (row is None or row.status == ProgramStatus.PRODUCTION)
 
 
+def users_of_a_tool(actor: Viewer, row: Any) -> bool:
+    """Anybody inside may have a program that was in production called by another one that pins it: that a newer version
+    has replaced it does not change what was deployed with it."""
+    return insiders(actor, row) and (row is None or row.status in (ProgramStatus.PRODUCTION, ProgramStatus.ARCHIVED))
+
+
 class VisiblePolicy(Policy):
     """A policy under which a row that the actor may not view does not exist for them, whatever they ask to do."""
 
@@ -52,6 +58,7 @@ program_policy = VisiblePolicy(
         "roll_back": inside_engineers,
         "delete": inside_engineers,
         "execute": any_of(inside_engineers, production_users),
+        "execute_as_tool": any_of(inside_engineers, users_of_a_tool),
     },
 )
 

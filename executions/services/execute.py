@@ -171,8 +171,9 @@ def _check_right(actor: User, plan: Plan) -> None:
     program = plan.program
     if not program_policy.can(actor, "view", program):
         raise program_not_found()  # in the words of a reference to nothing
-    for used in (program, *plan.used_programs):
-        program_policy.check(actor, "execute", used)
+    program_policy.check(actor, "execute", program)
+    if not all(program_policy.can(actor, "execute_as_tool", used) for used in plan.used_programs):
+        raise program_not_found()
     if program.status not in EXECUTABLE:
         raise program_not_executable(program.status)
     if actor.is_stopped_by_credits:

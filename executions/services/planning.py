@@ -24,7 +24,7 @@ from programs import selectors as program_selectors
 from programs.models import Program, PromptSet
 from programs.runtime.built import BuiltProgram
 from programs.services import choose_prompt_set
-from programs.types import PREDICTING_KINDS, Capture, ModuleKind, ModuleSpec, ProgramSpec
+from programs.types import PREDICTING_KINDS, Capture, ModuleKind, ModuleSpec
 
 FRESH_S = 1.0
 MAX_PLANS = 512
@@ -162,7 +162,7 @@ def _planned(program: Program, prompt_set: PromptSet, requested: LanguageModel |
         max_attempts=3 if ready.repeatable else 1,
         requested_model=None if requested is None else requested.pk,
         used_programs=tuple(program_selectors.sub_programs_of(program)),
-        estimates=tuple(_estimates(spec, models)),
+        estimates=tuple(_estimates(ready, models)),
     )
 
 
@@ -177,8 +177,12 @@ def _models(program: Program, requested: LanguageModel | None) -> dict[str, Lang
     return specs if default is None else {**specs, DEFAULT: specs[default]}
 
 
-def _estimates(spec: ProgramSpec, models: Mapping[str, LanguageModelSpec]) -> Iterator[Estimate]:
-    for module in spec.modules:
+def _estimates(built: BuiltProgram, models: Mapping[str, LanguageModelSpec]) -> Iterator[Estimate]:
+    """Of the program and of those it uses as tools. Each tool counts once: an agent could call it in each of its
+    iterations, but holding back credits for all of them would refuse people what they can well pay for."""
+    for tool in built.tools.values():
+        yield from _estimates(tool, models)
+    for module in built.spec.modules:
         model = models.get(module.language_model or DEFAULT)
         if module.kind not in PREDICTING_KINDS or model is None or model.price is None:
             continue

@@ -44,7 +44,8 @@ def build(spec: ProgramSpec, ports: Ports) -> BuiltProgram:
     problems = (*problems, *_problems_with_ports(spec, ports))
     if graph is None or problems:
         raise all_of(problems, code="program_invalid", message="The program cannot be built.")
-    parts = [ports.programs[ref] for ref in _program_references(spec)]
+    tools = {ref: ports.programs[ref] for ref in _program_references(spec)}
+    parts = tools.values()
     own_models = {module.language_model for module in spec.modules if module.language_model}
     return BuiltProgram(
         spec=spec,
@@ -56,6 +57,7 @@ def build(spec: ProgramSpec, ports: Ports) -> BuiltProgram:
         depth=1 + max((part.depth for part in parts), default=0),
         repeatable=all(part.repeatable for part in parts)
         and all(ports.tools[name].spec.repeatable for name in _tool_references(spec)),
+        tools=tools,
     )
 
 

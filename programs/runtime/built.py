@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from programs.runtime.checks import InputCheck
@@ -16,7 +17,7 @@ class BuiltProgram:
 
     `language_models` are the ids that a run must bring beside the default, those of programs used as tools included.
     `depth` is 1, plus that of the deepest program it uses as a tool. `repeatable` says that a run may be attempted
-    again, which a tool with effects forbids.
+    again, which a tool with effects forbids. `tools` are the programs that its agents use, by reference (`name@3`).
     """
 
     spec: ProgramSpec
@@ -27,3 +28,4 @@ class BuiltProgram:
     language_models: frozenset[str]
     depth: int
     repeatable: bool
+    tools: Mapping[str, BuiltProgram]

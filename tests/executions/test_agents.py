@@ -20,7 +20,7 @@ from mlops.models import CreditEntry, User
 from mlops.selectors import proven_balance
 from programs.models import Program
 from programs.runtime.tools import ToolRefusal, tool
-from programs.services import update_program
+from programs.services import deploy_program, new_version, submit_program, update_program
 from tests.conftest import api_of
 from tests.executions.conftest import eventually, state_of
 from tests.executions.programs import make_program, provided_model
@@ -241,10 +241,10 @@ def test_a_tool_that_must_not_be_repeated_allows_one_attempt(provider: Provider,
 # Programs as tools
 
 
-def make_chain(provider: Provider, **inner: Any) -> tuple[Program, Program]:
+def make_chain(provider: Provider, price: Any = None, **inner: Any) -> tuple[Program, Program]:
     """`agent` uses `triage@1` as a tool; each has a language model of its own."""
     provided_model(provider)
-    price = {"input_price": 3_000_000, "output_price": 5_000_000}
+    price = price or {"input_price": 3_000_000, "output_price": 5_000_000}
     own = provided_model(provider, name="openai/of-triage", price=price)
     triage = make_program(
         name="triage", shorthand="message: str -> intent: str", module={"language_model": own}, **inner
@@ -329,7 +329,29 @@ def test_who_may_not_execute_the_tool_may_not_execute_the_program(provider: Prov
     assert execute(insider).state == "completed"
 
 
-def test_an_archived_or_unfinished_program_is_no_tool_for_users(provider: Provider) -> None:
+def test_a_new_version_of_the_tool_leaves_who_pins_the_old_one_alone(provider: Provider, admin: User) -> None:
+    _agent, triage = make_chain(provider)
+    newer = submit_program(actor=admin, program=new_version(actor=admin, program=triage))
+    deploy_program(actor=admin, program=newer)
+    assert Program.objects.get(pk=triage.pk).status == "archived"
+    provider.script(*ask_triage())
+
+    row = execute(make_user(credits=1000))
+
+    assert (row.state, row.output) == ("completed", {"answer": "It is about tracking."})
+
+
+def test_the_reservation_covers_a_call_of_the_tool_program(provider: Provider) -> None:
+    make_chain(provider, price={"input_price": 10**9, "output_price": 10**9})
+    provider.script(*ask_triage())
+
+    row = execute(make_user(credits=10_000))
+
+    assert row.state == "completed"
+    assert row.credits_reserved >= row.credits_used > credits_for(10**9)
+
+
+def test_a_program_in_testing_is_no_tool_for_users(provider: Provider) -> None:
     """A production program may pin what is still in testing, so that engineers can try it; users may not."""
     make_chain(provider, status="testing")
 

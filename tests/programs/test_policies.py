@@ -34,7 +34,18 @@ def test_ml_users_read_and_execute_what_is_in_production(charlie: User, status: 
 
 
 def test_reads_and_writes_are_all_there_is() -> None:
-    assert program_policy.rules.keys() == {*READS, *WRITES, "create"}
+    assert program_policy.rules.keys() == {*READS, *WRITES, "create", "execute_as_tool"}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_was_in_production_goes_on_serving_those_that_pin_it(charlie: User, group: Group, status: str) -> None:
+    open_to_all, limited = make_program(status=status), make_program(status=status, group=group)
+
+    is_allowed = status in ("production", "archived")
+    assert program_policy.can(charlie, "execute_as_tool", open_to_all) is is_allowed
+    assert not program_policy.can(charlie, "execute_as_tool", limited)
+    charlie.groups.add(group)
+    assert program_policy.can(charlie, "execute_as_tool", limited) is is_allowed
 
 
 def test_a_group_is_for_its_members_and_admins(erin: User, charlie: User, admin: User, group: Group) -> None:
