@@ -7,6 +7,7 @@ form that is expected.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -23,6 +24,10 @@ def _split(value: Any) -> Any:
 
 
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+
+
+HOST = re.compile(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
+"""What Django compares the Host header with, its forms `*` and `.example.org` included."""
 
 
 class BrokenEnvironment(SystemExit):
@@ -44,7 +49,7 @@ class Environment(BaseSettings):
     signet_debug: bool = Field(False, description="true or false: error pages with details")
     signet_allowed_hosts: CommaSeparated = Field(
         default_factory=lambda: ["localhost", "127.0.0.1", "[::1]", "testserver"],
-        description="host names, comma separated",
+        description="host names without scheme, port and path, comma separated",
     )
     signet_trusted_origins: CommaSeparated = Field(
         default_factory=list, description="origins such as https://signet.example.org, comma separated"
@@ -88,6 +93,13 @@ class Environment(BaseSettings):
     def _known_broker(cls, value: str) -> str:
         if value and not _is_address(value, ("redis", "rediss")):
             raise ValueError("not a Redis URL")
+        return value
+
+    @field_validator("signet_allowed_hosts")
+    @classmethod
+    def _known_hosts(cls, value: list[str]) -> list[str]:
+        if not all(HOST.fullmatch(host) for host in value):
+            raise ValueError("not a host name")
         return value
 
     @field_validator("signet_trusted_origins")

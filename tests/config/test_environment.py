@@ -39,12 +39,21 @@ def refusal(folder: Path, *words: str, **variables: str) -> str:
         ("SIGNET_CONCURRENCY", "x"),
         ("SIGNET_CONCURRENCY", "0"),
         ("SIGNET_LEASE_SECONDS", "soon"),
+        ("SIGNET_LEASE_SECONDS", "nan"),
+        ("SIGNET_LEASE_SECONDS", "0.5"),
+        ("SIGNET_DEADLINE_SECONDS", "inf"),
+        ("SIGNET_DEADLINE_SECONDS", "0"),
+        ("SIGNET_MAX_BODY_BYTES", "1MB"),
+        ("SIGNET_CREDITS_PER_USD", "-1"),
         ("SIGNET_DEBUG", "maybe"),
+        ("SIGNET_ALLOWED_HOSTS", "https://signet.example.org"),
+        ("SIGNET_ALLOWED_HOSTS", "signet.example.org, 127.0.0.1:8000"),
         ("SIGNET_TIME_ZONE", "Mars/Olympus"),
         ("SIGNET_LOG_LEVEL", "loud"),
         ("SIGNET_TRUSTED_ORIGINS", "https://signet.example.org,signet.example.org"),
         ("SIGNET_LANGUAGE_MODEL", "gpt"),
         ("SIGNET_MODULES", "mine"),
+        ("SIGNET_MODULES", "my-own=package.module:Class"),
         ("SIGNET_TOOLS", "mine=package.module"),
         ("SIGNET_DATA_DIR", "/proc/signet"),
     ],
@@ -58,6 +67,12 @@ def test_a_broken_variable_is_named_with_the_form_that_is_expected(
     complaint = str(stop.value)
     assert complaint.startswith(f"{variable}: expected ")
     assert len(complaint.splitlines()) == 1
+
+
+def test_hosts_may_be_given_in_every_form_that_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ["*", ".example.org", "signet.example.org", "web_1", "10.0.0.7", "[::1]"]
+    monkeypatch.setenv("SIGNET_ALLOWED_HOSTS", ",".join(hosts))
+    assert read_environment().signet_allowed_hosts == hosts
 
 
 def test_a_file_where_the_data_folder_should_be_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
