@@ -221,7 +221,7 @@ def test_the_tools_of_the_sample_workspace(sync: bool) -> None:
     assert [(span.kind.value, span.parent) for span in spans][1:3] == [("tool", 0), ("retriever", spans[1].id)]
     assert [span.output for span in spans if span.kind.value == "tool"] == [
         "Open Monday.\n\nClosed Sunday.",
-        "2026-11-30",
+        "2026-11-27",
         "order_day is a day in the form YYYY-MM-DD.",
     ]
 
