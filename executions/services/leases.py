@@ -46,22 +46,19 @@ def claim(room: int, *, lease_token: UUID, lease_expires_at: datetime, leased_by
     return rows
 
 
-def renew(tokens: Mapping[UUID, UUID | None], until: datetime | None) -> dict[UUID, bool]:
-    """Which of the executions are still held with their tokens, and whether their cancellation was asked for.
-
-    With `until` their leases are moved there.
-    """
-    held = {
-        key: cancel_requested_at is not None
-        for key, token, cancel_requested_at in Execution.objects.filter(pk__in=tokens, state=RUNNING).values_list(
-            "pk", "lease_token", "cancel_requested_at"
-        )
-        if token == tokens[key]
-    }
-    if until is not None:
-        mine = set(tokens.values())
-        Execution.objects.filter(pk__in=held, state=RUNNING, lease_token__in=mine).update(lease_expires_at=until)
+def renew(tokens: Mapping[UUID, UUID | None], until: datetime) -> set[UUID]:
+    """Move the leases that are still held with their tokens; which those are."""
+    rows = Execution.objects.filter(pk__in=tokens, state=RUNNING).values_list("pk", "lease_token")
+    held = {key for key, token in rows if token == tokens[key]}
+    mine = set(tokens.values())
+    Execution.objects.filter(pk__in=held, state=RUNNING, lease_token__in=mine).update(lease_expires_at=until)
     return held
+
+
+def cancellations(leased_by: str) -> set[UUID]:
+    """What runs in the process of that name and is to be cancelled."""
+    asked = Execution.objects.filter(state=RUNNING, leased_by=leased_by, cancel_requested_at__isnull=False)
+    return set(asked.values_list("pk", flat=True))
 
 
 def hand_back(execution: Execution) -> bool:

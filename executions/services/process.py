@@ -39,7 +39,7 @@ from mlops.runtime.loops import ExecutionEventLoop
 logger = logging.getLogger(__name__)
 
 WATCH_S = 0.5
-"""How often leases are looked after: how long a cancellation from another process can go unnoticed."""
+"""How long a cancellation from another process can go unnoticed."""
 
 DRAIN_S = 10.0
 """How long executions may go on after the process was asked to stop; what has not ended is handed back."""
@@ -171,37 +171,37 @@ class ExecutionProcess:
         return is_mine
 
     async def _look_after_leases(self) -> None:
-        """Renew the leases of what runs here, and hear of cancellations and of leases that were lost."""
+        """Hear of cancellations, and every third of a lease renew those of what runs here and hear which were lost."""
         renewed = timezone.now()
         while True:
             await asyncio.sleep(WATCH_S)
             if not self.running:
                 continue
-            tokens = {key: run.execution.lease_token for key, run in self.running.items()}
-            is_due = timezone.now() - renewed > timedelta(seconds=settings.SIGNET_LEASE_SECONDS / 3)
-            until = lease_end() if is_due else None
             try:
-                held = await self.database.run(lambda: leases.renew(tokens, until))  # noqa: B023
+                await self._end_what_is_cancelled()
+                if timezone.now() - renewed > timedelta(seconds=settings.SIGNET_LEASE_SECONDS / 3):
+                    await self._renew()
+                    renewed = timezone.now()
             except (OperationalError, InterfaceError):
                 logger.warning("The database does not answer; leases are not renewed")
-                continue
             except Exception:  # whoever looks after leases must not die of one mistake
                 logger.exception("Leases are not renewed")
-                continue
-            if is_due:
-                renewed = timezone.now()
-            self._end_what_is_not_ours(tokens, held)
 
-    def _end_what_is_not_ours(self, tokens: dict[uuid.UUID, Any], held: dict[uuid.UUID, bool]) -> None:
+    async def _end_what_is_cancelled(self) -> None:
+        for key in await self.database.run(lambda: leases.cancellations(self.name)):
+            if run := self.running.get(key):
+                run.end(Ending.CANCEL)
+
+    async def _renew(self) -> None:
+        tokens = {key: run.execution.lease_token for key, run in self.running.items()}
+        until = lease_end()
+        held = await self.database.run(lambda: leases.renew(tokens, until))
         for key, token in tokens.items():
             run = self.running.get(key)
-            if run is None or run.execution.lease_token != token or not run.is_underway:
-                continue  # it has ended by itself while the database was asked
-            if key not in held:
-                logger.warning("Execution %s was taken over; it is given up here", key)
-                run.end(Ending.LOST)
-            elif held[key]:
-                run.end(Ending.CANCEL)
+            if key in held or run is None or run.execution.lease_token != token or not run.is_underway:
+                continue  # ours, or it has ended by itself while the database was asked
+            logger.warning("Execution %s was taken over; it is given up here", key)
+            run.end(Ending.LOST)
 
 
 def lease_end() -> datetime:

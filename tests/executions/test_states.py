@@ -175,9 +175,9 @@ def test_a_lease_that_holds_is_left_alone_and_can_be_moved() -> None:
     assert leases.sweep() == {"handed_back": 0, "ended": 0, "keys": 0}
 
     later = timezone.now() + 2 * FUTURE
-    assert leases.renew({execution.pk: execution.lease_token}, later) == {execution.pk: False}
+    assert leases.renew({execution.pk: execution.lease_token}, later) == {execution.pk}
     assert Execution.objects.get(pk=execution.pk).lease_expires_at == later
-    assert leases.renew({execution.pk: uuid.uuid4()}, timezone.now()) == {}
+    assert leases.renew({execution.pk: uuid.uuid4()}, timezone.now()) == set()
     assert Execution.objects.get(pk=execution.pk).lease_expires_at == later
 
 
