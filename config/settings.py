@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
-from django.utils.translation import gettext_lazy as _
 
 from config.env import BASE_DIR, read_environment
 
@@ -209,7 +208,6 @@ UNFOLD = {
     "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "config.admin_site.navigation"},
 }
 
-SIMPLE_HISTORY_HISTORY_ID_USE_UUID = False
 
 CELERY_BROKER_URL = ENV.redis_url or "memory://localhost/"
 CELERY_TASK_IGNORE_RESULT = True
@@ -256,4 +254,3 @@ SIGNET_TOOLS = {
     "delivery_date": "executions.runtime.tools:delivery_date",
     **dict(item.split("=", 1) for item in ENV.signet_tools),
 }
-SIGNET_NAME = _("Signet")

@@ -1,7 +1,8 @@
 """A batch of executions to SQL: starts, ends and ledger lines at once.
 
 PostgreSQL gets the batch as three JSON parameters of one statement, which is a transaction and a round trip of its own:
-each further statement would wait for the interpreter lock that the event loop holds, several milliseconds under load.
+adapting every value by itself took most of the writer's time, and each further statement is one more round trip that
+everybody in the batch waits for.
 SQLite, which is in process, takes the same steps one by one. Only the group-commit writer uses this; names of tables
 and columns come from the models, hence the exceptions to S608.
 """

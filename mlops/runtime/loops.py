@@ -2,7 +2,7 @@
 
 `dspy.LM.acall` prepares a request and prices an answer with `asyncio.to_thread`, so that a metadata look-up never holds
 up the loop. With engines of our own there is no look-up: two trips per call, each with a wake-up of the loop and a
-switch of the interpreter lock, would cost a tenth of an execution. Everything else still gets a thread.
+switch of the interpreter lock, took about a tenth of the loop's time in profiles. Everything else still gets a thread.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -33,14 +32,6 @@ def worker(transactional_db: None) -> ExecutionProcess:
     here = process.ensure_started()
     here.submit(here.begin_claiming()).result()
     return here
-
-
-def eventually(is_true: Callable[[], bool], within_s: float = 10) -> None:
-    """Wait until something is so. Raises `AssertionError` when it is not in time."""
-    give_up = time.monotonic() + within_s
-    while not is_true():
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def state_of(execution: Execution) -> str:

@@ -22,10 +22,11 @@ from programs.models import Program
 from programs.runtime.tools import ToolRefusal, tool
 from programs.services import deploy_program, new_version, submit_program, update_program
 from tests.conftest import api_of
-from tests.executions.conftest import eventually, state_of
+from tests.executions.conftest import state_of
 from tests.executions.programs import make_program, provided_model
 from tests.factories import make_user
 from tests.fakes import fields
+from tests.installation import eventually
 from tests.provider import Provider, status, text, tool_calls
 from tests.provider.server import Behaviour
 

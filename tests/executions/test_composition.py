@@ -28,10 +28,11 @@ from programs.services import (
     submit_program,
 )
 from programs.types import ConnectionSpec
-from tests.executions.conftest import eventually, state_of
+from tests.executions.conftest import state_of
 from tests.executions.programs import make_program, provided_model
 from tests.factories import make_signature, make_user
 from tests.fakes import fields
+from tests.installation import eventually
 from tests.provider import Provider, status, text
 from tests.provider.server import Behaviour, Exchange
 

@@ -12,13 +12,14 @@ from executions.services.execute import aexecute_program, execute_program
 from executions.services.ledger import credits_for
 from executions.services.process import ExecutionProcess
 from executions.types import Mode
-from mlops.errors import DomainError, InsufficientCredits, Invalid, NotFound
+from mlops.errors import InsufficientCredits, Invalid, NotFound
 from mlops.models import CreditEntry
 from mlops.selectors import proven_balance
 from programs.services import deploy_program, new_version, submit_program
-from tests.executions.conftest import eventually, state_of
+from tests.executions.conftest import state_of
 from tests.executions.programs import make_program, provided_model
 from tests.factories import make_user
+from tests.installation import eventually
 from tests.provider import Provider, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -166,11 +167,6 @@ def test_a_failing_provider_ends_the_execution_with_its_reason(provider: Provide
     row = Execution.objects.get(pk=execution.pk)
     assert (row.state, row.error_code, row.output) == ("failed", "authentication", None)
     assert proven_balance(user) == 10_000_000
-
-
-def test_errors_are_domain_errors(provider: Provider) -> None:
-    with pytest.raises(DomainError):
-        execute_program(actor=make_user(credits=10), program="nothing", input={})
 
 
 def test_a_deployment_is_seen_at_once_in_the_process_that_made_it(provider: Provider) -> None:

@@ -26,9 +26,10 @@ from mlops.selectors import proven_balance
 from mlops.services.history import operator
 from mlops.services.language_models import set_fallbacks, set_secret
 from tests.conftest import api_of
-from tests.executions.conftest import eventually, state_of
+from tests.executions.conftest import state_of
 from tests.executions.programs import make_program, provided_model
 from tests.factories import make_user
+from tests.installation import eventually
 from tests.provider import Provider, garbage, half_body, reset, status, text, trickle
 from tests.provider.server import Behaviour, Exchange
 

@@ -14,9 +14,10 @@ from config.asgi import application
 from executions.models import Execution
 from executions.services import process
 from mlops.models import User
-from tests.executions.conftest import eventually, state_of
+from tests.executions.conftest import state_of
 from tests.executions.programs import make_program, provided_model
 from tests.factories import make_token, make_user
+from tests.installation import eventually
 from tests.provider import Provider, hang
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -29,9 +29,10 @@ from mlops.selectors import proven_balance
 from mlops.types import Role
 from programs.models import PromptVersion
 from programs.services.prompts import create_prompt_version
-from tests.executions.conftest import eventually, state_of
+from tests.executions.conftest import state_of
 from tests.executions.programs import make_program, provided_model
 from tests.factories import make_user
+from tests.installation import eventually
 from tests.provider import Provider, hang, status
 from tests.provider.server import Behaviour, Exchange
 
