@@ -13,8 +13,8 @@ BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 LOCKED := --require-hashes --no-deps
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq $(LOCKED)
-# In seconds what takes pip minutes; pip does it where uv cannot.
-UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet $(LOCKED)
+# In seconds what takes pip minutes; pip does it where uv cannot. Both compile: a process starts in a third of the time.
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode $(LOCKED)
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check snapshot bench lock clean
@@ -23,10 +23,10 @@ help:
 	@echo "make run    set up, load the sample, run it once, serve on http://127.0.0.1:$(PORT)"
 	@echo "make demo   the same without serving; the exit status tells"
 	@echo "make test   the whole suite"
-	@echo "make check  lint, types, layers, migrations, OpenAPI snapshot"
+	@echo "make check  lint, types, layers, migrations, snapshots of the API and the policies"
 	@echo "make bench  speed, side by side with the references (benchmarks/)"
 	@echo "make lock   compile requirements*.in into hashed locks"
-	@echo "make snapshot  write docs/openapi.yaml and docs/errors.md anew"
+	@echo "make snapshot  write docs/openapi.yaml, docs/errors.md and docs/policy-matrix.md anew"
 	@echo "make clean  remove .venv and caches; data stays"
 
 $(BIN)/python:
@@ -72,10 +72,13 @@ check: $(VENV)/.installed-dev
 	@fresh=$$(mktemp) && trap 'rm -f "$$fresh"' EXIT && \
 	$(MANAGE) spectacular --validate --fail-on-warn --file "$$fresh" && \
 	diff -u docs/openapi.yaml "$$fresh" || { echo "docs/openapi.yaml is not the API: make snapshot" >&2; exit 1; }
+	@$(BIN)/python -m tests.policies | diff -u docs/policy-matrix.md - || { \
+		echo "docs/policy-matrix.md is not what the policies are: make snapshot" >&2; exit 1; }
 
 snapshot: $(VENV)/.installed-dev
 	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
 	$(BIN)/python -m tests.error_codes > docs/errors.md
+	$(BIN)/python -m tests.policies > docs/policy-matrix.md
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
