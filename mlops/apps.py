@@ -13,8 +13,15 @@ class MlopsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from mlops.services.users import note_login  # noqa: PLC0415  # models are there only now
+        from celery import current_app  # noqa: PLC0415  # settings are read only now
+        from django.conf import settings  # noqa: PLC0415
 
+        from mlops.egress import allow_private_hosts  # noqa: PLC0415
+        from mlops.services.users import note_login  # noqa: PLC0415  # models are there only now
+        from mlops.tasks import HandBackJobs  # noqa: PLC0415
+
+        allow_private_hosts(settings.SIGNET_ALLOWED_PRIVATE_HOSTS)
+        current_app.steps["worker"].add(HandBackJobs)
         # Django's own receiver saves the account, which would leave a history row per login.
         user_logged_in.disconnect(dispatch_uid="update_last_login")
         user_logged_in.connect(note_login, dispatch_uid="mlops.note_login")

@@ -72,6 +72,10 @@ class TooLarge(DomainError):
     """More was sent than is accepted (413)."""
 
 
+class TooMany(DomainError):
+    """More was asked for in this while than is allowed; `retry_after_s` of `extra` says when to come again (429)."""
+
+
 class Unavailable(DomainError):
     """Nothing is wrong with the request; it may be repeated after a while (503)."""
 

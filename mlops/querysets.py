@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from mlops.types import Role
+from mlops.grants import grant_of, programs_of_grant, token_scope_missing
+from mlops.types import Role, Scope
 
 if TYPE_CHECKING:
     from mlops.models import User
@@ -26,15 +27,35 @@ def role_of(viewer: Viewer) -> Role | None:
 
 
 class ScopedQuerySet(models.QuerySet[M_co]):
-    """A queryset whose `visible_to` shows everything to admins and engineers and `_to_user` to an ml_user."""
+    """A queryset that shows everything to admins and engineers and `_to_user` to an ml_user.
+
+    `visible_to` is what a viewer may read. `known_to` is what there is for them: it is asked by whoever looks a row up
+    to do something to it, for which the policy then demands the scope.
+    """
+
+    program_name: ClassVar[str] = ""
+    """The lookup that leads to the name of the program that a row belongs to. Without one, a token that is restricted
+    to programs shows nothing."""
 
     def visible_to(self, viewer: Viewer) -> Self:
+        """Raises `Forbidden` (`token_scope_missing`) for a token that may not read."""
+        grant = grant_of(viewer)
+        if grant is not None and Scope.READ not in grant.scopes:
+            raise token_scope_missing(Scope.READ)
+        return self.known_to(viewer)
+
+    def known_to(self, viewer: Viewer) -> Self:
         role = role_of(viewer)
         if role is None:
             return self.none()
+        programs = programs_of_grant(viewer)
+        rows = self._of_programs(viewer, programs) if programs else self
         if role is Role.ML_USER:
-            return self._to_user(viewer)
-        return self._to_engineer(viewer) if role is Role.ML_ENGINEER else self
+            return rows._to_user(viewer)
+        return rows._to_engineer(viewer) if role is Role.ML_ENGINEER else rows
+
+    def _of_programs(self, viewer: Any, programs: frozenset[str]) -> Self:
+        return self.filter(**{f"{self.program_name}__in": programs}) if self.program_name else self.none()
 
     def _to_engineer(self, viewer: Any) -> Self:
         return self
@@ -44,6 +65,9 @@ class ScopedQuerySet(models.QuerySet[M_co]):
 
 
 class UserQuerySet(ScopedQuerySet["User"]):
+    def _of_programs(self, viewer: User, programs: frozenset[str]) -> Self:
+        return self.filter(pk=viewer.pk)
+
     def _to_engineer(self, viewer: User) -> Self:
         return self.filter(pk=viewer.pk)
 
@@ -54,6 +78,10 @@ class UserQuerySet(ScopedQuerySet["User"]):
 class OwnedQuerySet(ScopedQuerySet[M_co]):
     """Rows with a `user`: people other than admins see their own."""
 
+    def _of_programs(self, viewer: User, programs: frozenset[str]) -> Self:
+        """Of rows that belong to no program, such as lines of the ledger, one's own are left."""
+        return super()._of_programs(viewer, programs) if self.program_name else self.filter(user=viewer)
+
     def _to_engineer(self, viewer: User) -> Self:
         return self.filter(user=viewer)
 
@@ -62,9 +90,23 @@ class OwnedQuerySet(ScopedQuerySet[M_co]):
 
 
 class ApiTokenQuerySet(OwnedQuerySet[Any]):
+    def _of_programs(self, viewer: User, programs: frozenset[str]) -> Self:
+        """A token that is restricted to programs knows itself alone."""
+        return self.filter(pk=viewer.grant.token) if viewer.grant else self.none()
+
     def usable(self) -> Self:
         now = timezone.now()
         return self.filter(revoked_at=None, user__is_active=True).filter(Q(expires_at=None) | Q(expires_at__gt=now))
+
+
+class IdempotencyQuerySet(models.QuerySet[Any]):
+    def live(self) -> Self:
+        """Keys that stand for their request still."""
+        return self.filter(expires_at__gt=timezone.now())
+
+    def expired(self) -> Self:
+        """Keys that may be spent again."""
+        return self.filter(expires_at__lte=timezone.now())
 
 
 class LanguageModelQuerySet(ScopedQuerySet[Any]):
@@ -74,3 +116,22 @@ class LanguageModelQuerySet(ScopedQuerySet[Any]):
 
 class ModelPriceQuerySet(ScopedQuerySet[Any]):
     pass
+
+
+class BudgetQuerySet(ScopedQuerySet[Any]):
+    """Engineers see all budgets, an ml_user those on their own spending."""
+
+    program_name = "program"
+
+    def enabled(self) -> Self:
+        return self.filter(is_enabled=True)
+
+    def _to_user(self, viewer: User) -> Self:
+        return self.filter(user=viewer)
+
+
+class BudgetPartQuerySet(ScopedQuerySet[Any]):
+    program_name = "budget__program"
+
+    def _to_user(self, viewer: User) -> Self:
+        return self.filter(budget__user=viewer)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, TypeAlias
+from uuid import UUID
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -31,6 +32,25 @@ class Role(StrEnum):
     ML_USER = "ml_user"
 
 
+class Scope(StrEnum):
+    """What a token may be used for; never more than the role of its owner allows."""
+
+    READ = "read"
+    EXECUTE = "execute"
+    ENGINEER = "engineer"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token allows: its scopes, and the names of the programs it is good for (none: all)."""
+
+    token: UUID
+    scopes: frozenset[Scope]
+    programs: frozenset[str] = frozenset()
+    rate_limit: int | None = None
+
+
 class CreditKind(StrEnum):
     """Kinds of ledger lines. Only `grant` and `refund` are made by people."""
 
@@ -39,6 +59,35 @@ class CreditKind(StrEnum):
     SETTLE = "settle"
     RELEASE = "release"
     REFUND = "refund"
+
+
+class JobState(StrEnum):
+    """How far a piece of accepted work has got; the last three are ends."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+
+
+class BudgetScope(StrEnum):
+    """What a budget limits the spending of."""
+
+    USER = "user"
+    PROGRAM = "program"
+    LANGUAGE_MODEL = "language_model"
+    INSTALLATION = "installation"
+
+
+class BudgetCycle(StrEnum):
+    """How long a budget's limit lasts, in UTC."""
+
+    DAY = "day"
+    MONTH = "month"
 
 
 class LanguageModelKind(StrEnum):
@@ -71,12 +120,26 @@ class ModelErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Tokens of one or more model calls. `cached` is a part of `input`, `reasoning` a part of `output`."""
+    """Tokens of one or more model calls, in lines that never count a token twice: `cached` (read from the provider's
+    cache) and `cache_write` are parts of `input`, `reasoning` is a part of `output`.
+
+    `requests` were billed, of which the longest had `largest_input` tokens; `unpriced` of them were billed by something
+    that these lines do not tell: no usage given, another service tier, audio, images.
+    """
 
     input: int = 0
     output: int = 0
     cached: int = 0
     reasoning: int = 0
+    cache_write: int = 0
+    requests: int = 0
+    largest_input: int = 0
+    unpriced: int = 0
+
+    @classmethod
+    def from_json(cls, lines: Mapping[str, Any]) -> TokenUsage:
+        """What `as_json` wrote, perhaps before a line was added."""
+        return cls(**{line: lines.get(line, 0) for line in USAGE_LINES})
 
     @property
     def total(self) -> int:
@@ -88,31 +151,86 @@ class TokenUsage:
             self.output + other.output,
             self.cached + other.cached,
             self.reasoning + other.reasoning,
+            self.cache_write + other.cache_write,
+            self.requests + other.requests,
+            max(self.largest_input, other.largest_input),
+            self.unpriced + other.unpriced,
+        )
+
+    def __sub__(self, other: TokenUsage) -> TokenUsage:
+        """What was used besides `other`; the longest request stays the longest of both."""
+        return TokenUsage(
+            self.input - other.input,
+            self.output - other.output,
+            self.cached - other.cached,
+            self.reasoning - other.reasoning,
+            self.cache_write - other.cache_write,
+            self.requests - other.requests,
+            self.largest_input,
+            self.unpriced - other.unpriced,
         )
 
     def as_json(self) -> dict[str, int]:
         return {
-            "total": self.total,
+            "total": self.input + self.output,
             "input": self.input,
             "output": self.output,
             "cached": self.cached,
             "reasoning": self.reasoning,
+            "cache_write": self.cache_write,
+            "requests": self.requests,
+            "largest_input": self.largest_input,
+            "unpriced": self.unpriced,
         }
+
+
+USAGE_LINES = tuple(line.name for line in fields(TokenUsage))
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One dated price row. Every figure is pico-dollars per token, which is micro-dollars per million tokens."""
+    """One dated price row: pico-dollars per token, which is micro-dollars per million tokens, and per `request`.
+
+    Without a price of its own (None) a cache write costs what input does, and reasoning what output does. The row holds
+    for requests of at most `input_limit` tokens; what longer ones cost, it does not say.
+    """
 
     id: str
     input: int
     cached_input: int
     output: int
+    cache_write: int | None = None
+    reasoning: int | None = None
+    request: int = 0
+    input_limit: int | None = None
+
+    def covers(self, usage: TokenUsage) -> bool:
+        """Whether `of` is the whole cost of `usage`."""
+        return not usage.unpriced and (self.input_limit is None or usage.largest_input <= self.input_limit)
 
     def of(self, usage: TokenUsage) -> int:
-        """Cost in pico-dollars; cached input tokens are charged at their own price, not twice."""
-        fresh = usage.input - usage.cached
-        return fresh * self.input + usage.cached * self.cached_input + usage.output * self.output
+        """Cost in pico-dollars, each token by the price of its own line and no token twice."""
+        fresh = usage.input - usage.cached - usage.cache_write
+        write = self.input if self.cache_write is None else self.cache_write
+        reasoning = self.output if self.reasoning is None else self.reasoning
+        return (
+            fresh * self.input
+            + usage.cached * self.cached_input
+            + usage.cache_write * write
+            + (usage.output - usage.reasoning) * self.output
+            + usage.reasoning * reasoning
+            + usage.requests * self.request
+        )
+
+    @property
+    def is_free(self) -> bool:
+        return not any((self.input, self.cached_input, self.output, self.cache_write, self.reasoning, self.request))
+
+    def at_most(self, usage: TokenUsage) -> int:
+        """The highest cost that so many tokens can have, whichever lines they fall into."""
+        read = max(self.input, self.cached_input, self.cache_write or 0)
+        written = max(self.output, self.reasoning or 0)
+        return usage.input * read + usage.output * written + usage.requests * self.request
 
 
 @dataclass(frozen=True, slots=True)

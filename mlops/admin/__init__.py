@@ -1,5 +1,5 @@
 """The admin site of the foundation, and the base that every app's admin stands on."""
 
-from mlops.admin import accounts, language_models
+from mlops.admin import accounts, budgets, language_models, lockouts
 
-__all__ = ["accounts", "language_models"]
+__all__ = ["accounts", "budgets", "language_models", "lockouts"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import django.contrib.auth.admin  # noqa: F401  # registers its own page of Group, which ours replaces
@@ -18,20 +19,25 @@ from unfold.enums import ActionVariant
 
 from mlops.admin.base import RecordAdmin, ServiceAdmin, actor_of
 from mlops.admin.buttons import bulk_action, button
-from mlops.admin.forms import CreditsDialog, GroupForm, PasswordDialog
+from mlops.admin.forms import CreditsDialog, GroupForm, OverlapDialog, PasswordDialog, TokenForm
 from mlops.models import ApiToken, CreditEntry, User
 from mlops.models.base import new_id
 from mlops.money import as_decimal
 from mlops.policies import credit_policy, group_policy, token_policy, user_policy
 from mlops.services import groups, users
-from mlops.services.credits import grant_credits
-from mlops.services.tokens import create_token, revoke_token
+from mlops.services.credits import grant_credits, refund_credits
+from mlops.services.tokens import create_token, revoke_token, rotate_token
 from mlops.types import MICRO_PER_CREDIT
 
 
 def _grant(request: HttpRequest, row: User, data: dict[str, Any]) -> None:
     key = f"grant:{new_id()}"
     grant_credits(actor=actor_of(request), user=row, amount=data["amount"], key=key, note=data["note"])
+
+
+def _refund(request: HttpRequest, row: User, data: dict[str, Any]) -> None:
+    key = f"refund:{new_id()}"
+    refund_credits(actor=actor_of(request), user=row, amount=data["amount"], key=key, note=data["note"])
 
 
 def _deactivate(request: HttpRequest, row: User, data: dict[str, Any] | None = None) -> None:
@@ -44,6 +50,17 @@ def _anonymise(request: HttpRequest, row: User, data: dict[str, Any]) -> None:
 
 def _set_password(request: HttpRequest, row: User, data: dict[str, Any]) -> None:
     users.set_password(actor=actor_of(request), user=row, password=data["password"])
+
+
+def _rotate(request: HttpRequest, row: ApiToken, data: dict[str, Any]) -> None:
+    overlap = timedelta(hours=data["overlap_hours"])
+    _token, raw = rotate_token(actor=actor_of(request), token=row, overlap=overlap)
+    _show_secret(request, raw)
+
+
+def _show_secret(request: HttpRequest, raw: str) -> None:
+    words = _now("Copy the token now, it is not shown again:")
+    messages.warning(request, format_html("{} <code>{}</code>", words, raw))
 
 
 def _revoke(request: HttpRequest, row: ApiToken, data: dict[str, Any] | None = None) -> None:
@@ -61,14 +78,23 @@ class UserAdmin(RecordAdmin):
         (None, {"fields": ("username", "role", "is_active")}),
         (_("Person"), {"fields": ("first_name", "last_name", "email", "time_zone")}),
         (_("Credits"), {"fields": ("credits_text", "has_hard_limit")}),
+        (_("Requests"), {"fields": ("rate_limit",)}),
         (_("Times"), {"fields": ("created_at", "updated_at", "last_login")}),
     )
-    add_fieldsets = ((None, {"fields": ("username", "role", "email", "time_zone", "has_hard_limit")}),)
+    add_fieldsets = ((None, {"fields": ("username", "role", "email", "time_zone", "has_hard_limit", "rate_limit")}),)
     readonly_fields = ("is_active", "credits_text", "created_at", "updated_at", "last_login")
-    buttons = ("grant_credits", "set_password", "deactivate", "anonymise")
+    buttons = ("grant_credits", "refund_credits", "set_password", "deactivate", "anonymise")
     actions = ("deactivate_selected",)
 
     grant_credits = button("grant_credits", _("Grant credits"), _grant, form_class=CreditsDialog, icon="add_card")
+    refund_credits = button(
+        "refund_credits",
+        _("Refund credits"),
+        _refund,
+        form_class=CreditsDialog,
+        description=_("Gives back what was charged wrongly."),
+        icon="currency_exchange",
+    )
     set_password = button(
         "set_password", _("Set password"), _set_password, action="change", form_class=PasswordDialog, icon="password"
     )
@@ -118,16 +144,65 @@ class UserAdmin(RecordAdmin):
 class ApiTokenAdmin(ServiceAdmin):
     policy = token_policy
     add_action = "create"
-    list_display = ("name", "prefix", "user", "expires_at", "revoked_at", "last_used_at")
-    list_select_related = ("user",)
+    form = TokenForm
+    list_display = (
+        "name",
+        "prefix",
+        "user",
+        "scopes_text",
+        "programs_text",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+        "replaced_by",
+    )
+    list_select_related = ("user", "replaced_by")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     search_fields = ("name", "prefix", "user__username")
-    fields = ("name", "user", "prefix", "expires_at", "revoked_at", "last_used_at", "created_at")
-    add_fieldsets = ((None, {"fields": ("name", "expires_at"), "description": _("A token for yourself.")}),)
-    readonly_fields = ("user", "prefix", "revoked_at", "last_used_at", "created_at")
-    buttons = ("revoke",)
+    fields = (
+        "name",
+        "user",
+        "prefix",
+        "scopes_text",
+        "programs_text",
+        "rate_limit",
+        "expires_at",
+        "revoked_at",
+        "replaced_by",
+        "last_used_at",
+        "created_at",
+    )
+    add_fieldsets = (
+        (
+            None,
+            {
+                "fields": ("name", "scopes", "programs", "rate_limit", "expires_at"),
+                "description": _("A token for yourself."),
+            },
+        ),
+    )
+    readonly_fields = (
+        "user",
+        "prefix",
+        "scopes_text",
+        "programs_text",
+        "revoked_at",
+        "replaced_by",
+        "last_used_at",
+        "created_at",
+    )
+    buttons = ("rotate", "revoke")
     actions = ("revoke_selected",)
 
+    rotate = button(
+        "rotate",
+        _("Rotate"),
+        _rotate,
+        form_class=OverlapDialog,
+        description=_("Makes a token of the same name and limits to use instead."),
+        available=lambda row: row.is_usable and row.replaced_by_id is None,
+        icon="autorenew",
+    )
     revoke = button(
         "revoke",
         _("Revoke"),
@@ -142,9 +217,16 @@ class ApiTokenAdmin(ServiceAdmin):
     def perform_create(self, request: HttpRequest, fields: dict[str, Any]) -> ApiToken:
         actor = actor_of(request)
         token, raw = create_token(actor=actor, user=actor, **fields)
-        words = _now("Copy the token now, it is not shown again:")
-        messages.warning(request, format_html("{} <code>{}</code>", words, raw))
+        _show_secret(request, raw)
         return token
+
+    @admin.display(description=_("scopes"))
+    def scopes_text(self, row: ApiToken) -> str:
+        return ", ".join(row.scopes)
+
+    @admin.display(description=_("programs"))
+    def programs_text(self, row: ApiToken) -> str:
+        return ", ".join(row.programs) or _now("all")
 
 
 @admin.register(CreditEntry)

@@ -7,7 +7,7 @@ from types import MethodType
 from typing import Any, ClassVar, cast
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.contrib.admin.utils import unquote
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import QuerySet
@@ -18,12 +18,15 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from mlops.admin import links
 from mlops.admin.buttons import address_of
+from mlops.admin.history import history_page, state_page
 from mlops.errors import DomainError
 from mlops.models import User
 from mlops.policies import Policy
 
 COUNTED_ROWS = 10_000
 """Lists say how many rows there are up to here; beyond, search and filters lead to a row, not page numbers."""
+
+SECRET_COLUMNS = frozenset({"password", "digest", "secret"})
 
 
 def actor_of(request: HttpRequest) -> User:
@@ -100,6 +103,11 @@ class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has
     warn_unsaved_form = True
     change_form_outer_after_template = "mlops/admin/panels.html"
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Nobody finds out letter by letter what no page shows."""
+        allowed: bool = super().lookup_allowed(lookup, value, request)
+        return allowed and SECRET_COLUMNS.isdisjoint(lookup.split("__"))
+
     def perform_create(self, request: HttpRequest, fields: dict[str, Any]) -> Any:
         """Hook: one service call with the form's cleaned data; returns the new row."""
         raise NotImplementedError
@@ -127,7 +135,10 @@ class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has
         obj.__dict__.update(saved.__dict__)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Nothing: the service has written everything that belongs to the row."""
+        """Nothing: the service has written everything that belongs to the row. Django's log entry asks what was done to
+        the rows of inlines."""
+        for formset in formsets:
+            formset.new_objects, formset.changed_objects, formset.deleted_objects = [], [], []
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         self.perform_delete(request, obj)
@@ -184,8 +195,13 @@ class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has
     # Buttons: this page's own, and what higher apps have added.
 
     @property
-    def actions_detail(self) -> tuple[str, ...]:
-        return (*self.buttons, *links.buttons_of(self.model._meta.label_lower))
+    def actions_detail(self) -> tuple[Any, ...]:
+        label = self.model._meta.label_lower
+        menus: list[dict[str, Any]] = [
+            {"title": menu.title, "items": names} for menu, names in links.menus_of(label).items()
+        ]
+        in_menus = {name for menu in menus for name in menu["items"]}
+        return (*self.buttons, *(name for name in links.buttons_of(label) if name not in in_menus), *menus)
 
     def _get_instance_method(self, method_name: str) -> Callable[..., Any]:
         linked = links.buttons_of(self.model._meta.label_lower).get(method_name)
@@ -217,36 +233,29 @@ class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has
         row = self.get_object(request, str(object_id)) if declared else None
         if row is None:
             return []
-        rendered = [(panel.title, panel.render(request, row)) for panel in declared]
-        return [{"title": title, "html": html} for title, html in rendered if html]
+        rendered = [(panel, panel.render(request, row)) for panel in declared]
+        return [{"name": panel.name, "title": panel.title, "html": html} for panel, html in rendered if html]
 
 
 class RecordAdmin(SimpleHistoryAdmin, ServiceAdmin):  # type: ignore[misc]  # neither has types
-    """A `ServiceAdmin` of a record with history. The history is read; nothing is reverted past the services."""
+    """A `ServiceAdmin` of a record with history, which has pages of its own here."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         ServiceAdmin.save_model(self, request, obj, form, change)
 
-    def revert_disabled(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
-
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        self._require_visible(request, object_id)
-        response: HttpResponse = super().history_view(request, object_id, extra_context)
-        return response
+        return history_page(self, request, actor_of(request), self._visible(request, object_id))
 
     def history_form_view(
         self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        if request.method != "GET":
-            raise PermissionDenied
-        self._require_visible(request, object_id)
-        response: HttpResponse = super().history_form_view(request, object_id, version_id, extra_context)
-        return response
+        return state_page(self, request, actor_of(request), self._visible(request, object_id), version_id)
 
-    def _require_visible(self, request: HttpRequest, object_id: str) -> None:
-        if self.get_object(request, object_id) is None:
+    def _visible(self, request: HttpRequest, object_id: str) -> Any:
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
             raise Http404
+        return row
 
 
 def _complaining(form: Any, refusal: DomainError) -> Any:

@@ -7,6 +7,7 @@ happens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib import admin, messages
@@ -72,10 +73,20 @@ def button(
 
     handle.__name__ = name
     decorated: Any = unfold_action(handle, description=title, url_path=name, icon=icon, variant=variant, dialog=dialog)
-    decorated.policy_action = action or name
-    decorated.policy = policy
-    decorated.available = available
-    return decorated
+
+    @wraps(decorated)
+    def asked_of_a_row(model_admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The dialog is drawn before `handle` is reached; what it offers may follow from the row."""
+        if model_admin.get_object(request, unquote(object_id)) is None:
+            raise Http404
+        response: HttpResponse = decorated(model_admin, request, object_id=object_id)
+        return response
+
+    placed: Any = asked_of_a_row
+    placed.policy_action = action or name
+    placed.policy = policy
+    placed.available = available
+    return placed
 
 
 def bulk_action(name: str, title: Text, run: Callable[[HttpRequest, Any], object], *, action: str | None = None) -> Any:

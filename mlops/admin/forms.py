@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -9,15 +10,19 @@ from django.contrib.auth.models import Group
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectMultipleWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from mlops.errors import Invalid
-from mlops.models import LanguageModel, ModelPrice, User
+from mlops.models import ApiToken, LanguageModel, ModelPrice, User
 from mlops.money import as_decimal, from_decimal
-from mlops.types import MICRO_PER_CREDIT
+from mlops.services.token_limits import MAX_OVERLAP
+from mlops.services.tokens import OVERLAP
+from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD, Scope
 
 
 class ScaledDecimalField(forms.CharField):
@@ -32,6 +37,8 @@ class ScaledDecimalField(forms.CharField):
 
     def clean(self, value: Any) -> Any:
         text = super().clean(value)
+        if not text and not self.required:
+            return None
         try:
             return from_decimal(text, self.scale)
         except Invalid as error:
@@ -59,6 +66,38 @@ class SecretDialog(BaseDialogForm):  # type: ignore[misc]  # unfold has no types
         required=False,
         widget=UnfoldAdminTextInputWidget,
     )
+
+
+class OverlapDialog(BaseDialogForm):  # type: ignore[misc]  # unfold has no types
+    overlap_hours = forms.IntegerField(
+        label=_("Hours for which the old token stays usable"),
+        min_value=0,
+        max_value=MAX_OVERLAP // timedelta(hours=1),
+        initial=OVERLAP // timedelta(hours=1),
+        widget=UnfoldAdminIntegerFieldWidget,
+    )
+
+
+class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    scopes = forms.MultipleChoiceField(
+        label=_("Scopes"),
+        choices=[(scope.value, scope.value) for scope in Scope],
+        initial=list(Scope),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+    programs = forms.CharField(
+        label=_("Programs"),
+        help_text=_("Names of the programs that it is good for, comma separated. Empty: all."),
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+    class Meta:
+        model = ApiToken
+        fields = ("name", "scopes", "programs", "rate_limit", "expires_at")
+
+    def clean_programs(self) -> list[str]:
+        return [name.strip() for name in self.cleaned_data["programs"].split(",") if name.strip()]
 
 
 class FallbacksDialog(BaseDialogForm):  # type: ignore[misc]  # unfold has no types
@@ -102,8 +141,18 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
 
     input_price = ScaledDecimalField(label=_("Input ($ per million tokens)"))
     cached_input_price = ScaledDecimalField(label=_("Cached input ($ per million tokens)"))
+    cache_write_price = ScaledDecimalField(
+        label=_("Cache write ($ per million tokens)"), required=False, help_text=_("Empty: as input.")
+    )
     output_price = ScaledDecimalField(label=_("Output ($ per million tokens)"))
+    reasoning_price = ScaledDecimalField(
+        label=_("Reasoning ($ per million tokens)"), required=False, help_text=_("Empty: as output.")
+    )
+    request_price = ScaledDecimalField(label=_("Per request ($)"), scale=PICO_PER_USD, required=False)
 
     class Meta:
         model = ModelPrice
-        fields = ("model", "valid_from", "input_price", "cached_input_price", "output_price")
+        fields = (
+            "model", "valid_from", "input_price", "cached_input_price", "cache_write_price", "output_price",
+            "reasoning_price", "request_price", "input_limit", "source",
+        )  # fmt: skip

@@ -1,25 +1,23 @@
-"""Admin pages of language models and their prices."""
+"""Admin pages of language models."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
-from mlops.admin.base import ReadOnlyInline, RecordAdmin, actor_of
+from mlops.admin.base import RecordAdmin, actor_of
 from mlops.admin.buttons import button
-from mlops.admin.forms import FallbacksDialog, PriceForm, SecretDialog
-from mlops.models import LanguageModel, ModelPrice
-from mlops.money import as_decimal
+from mlops.admin.forms import FallbacksDialog, SecretDialog
+from mlops.admin.prices import PriceInline
+from mlops.models import LanguageModel
 from mlops.policies import language_model_policy
 from mlops.services import language_models as services
 from mlops.types import MATCHER_NAME, MATCHER_NOTICE
-
-MICRO = 10**6
 
 
 def _set_secret(request: HttpRequest, row: LanguageModel, data: dict[str, Any]) -> None:
@@ -32,28 +30,6 @@ def _set_fallbacks(request: HttpRequest, row: LanguageModel, data: dict[str, Any
 
 def _set_default(request: HttpRequest, row: LanguageModel, data: dict[str, Any]) -> None:
     services.set_default(actor=actor_of(request), model=row)
-
-
-class _Prices:
-    """Prices as people read them."""
-
-    @admin.display(description=_("input $/M"))
-    def input_text(self, row: ModelPrice) -> str:
-        return as_decimal(row.input_price, MICRO)
-
-    @admin.display(description=_("cached $/M"))
-    def cached_text(self, row: ModelPrice) -> str:
-        return as_decimal(row.cached_input_price, MICRO)
-
-    @admin.display(description=_("output $/M"))
-    def output_text(self, row: ModelPrice) -> str:
-        return as_decimal(row.output_price, MICRO)
-
-
-class PriceInline(_Prices, ReadOnlyInline):
-    model = ModelPrice
-    policy = language_model_policy
-    fields = readonly_fields = ("valid_from", "input_text", "cached_text", "output_text")
 
 
 @admin.register(LanguageModel)
@@ -100,7 +76,10 @@ class LanguageModelAdmin(RecordAdmin):
         return (*self.readonly_fields, "name", "kind") if obj else self.readonly_fields
 
     def perform_create(self, request: HttpRequest, fields: dict[str, Any]) -> LanguageModel:
-        return services.create_language_model(actor=actor_of(request), **fields)
+        model = services.create_language_model(actor=actor_of(request), **fields)
+        if not model.prices.exists():
+            messages.warning(request, _("No price of it is known: add one, or what it is used for costs nobody knows."))
+        return model
 
     def perform_update(self, request: HttpRequest, row: LanguageModel, fields: dict[str, Any]) -> LanguageModel:
         return services.update_language_model(actor=actor_of(request), model=row, fields=fields)
@@ -121,21 +100,3 @@ class LanguageModelAdmin(RecordAdmin):
         if row.name != MATCHER_NAME:
             return ""
         return str(_(MATCHER_NOTICE))
-
-
-@admin.register(ModelPrice)
-class ModelPriceAdmin(_Prices, RecordAdmin):
-    """A new price is a new row: what was charged keeps the row that it was charged by."""
-
-    policy = language_model_policy
-    add_action = "add_price"
-    form = PriceForm
-    list_display = ("model", "valid_from", "input_text", "cached_text", "output_text")
-    list_select_related = ("model",)
-    list_filter = ("model",)
-    fields = ("model", "valid_from", "input_text", "cached_text", "output_text")
-    add_fieldsets = ((None, {"fields": ("model", "valid_from", "input_price", "cached_input_price", "output_price")}),)
-    readonly_fields = ("input_text", "cached_text", "output_text")
-
-    def perform_create(self, request: HttpRequest, fields: dict[str, Any]) -> ModelPrice:
-        return services.add_price(actor=actor_of(request), **fields)

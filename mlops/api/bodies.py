@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import IO, Any, TypeAlias
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 
 from mlops.api.problems import CONTENT_TYPE, encoded, problem_of
 from mlops.errors import Invalid, TooLarge
@@ -22,8 +24,8 @@ DISCONNECT: Message = {"type": "http.disconnect"}
 Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def body_too_large() -> TooLarge:
-    limit = settings.SIGNET_MAX_BODY_BYTES
+def body_too_large(limit: int | None = None) -> TooLarge:
+    limit = limit or settings.SIGNET_MAX_BODY_BYTES
     return TooLarge(
         "body_too_large", _("The body is larger than %(limit)d bytes.") % {"limit": limit}, extra={"limit": limit}
     )
@@ -81,6 +83,20 @@ class StrictJSONParser(BaseParser):
         return parse_json(read_body(stream))
 
 
+class UploadParser(MultiPartParser):
+    """A file with fields: the file goes to the disk as it arrives, the fields are bounded."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RequestDataTooBig:
+            raise body_too_large() from None
+        except SuspiciousOperation:
+            raise Invalid("malformed_upload", _("The body has too many fields or files.")) from None
+
+
 def limit_body(app: Application) -> Application:
     """`app` behind a counter of the bytes that arrive: one too many and the answer is 413, the rest is not read.
 
@@ -90,35 +106,43 @@ def limit_body(app: Application) -> Application:
     async def counted(scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await app(scope, receive, send)
-        if _announced(scope) > settings.SIGNET_MAX_BODY_BYTES:
-            return await _refuse(send)
-        await _run_counted(app, scope, receive, send)
+        limit = limit_of(scope["path"])
+        if _announced(scope) > limit:
+            return await _refuse(send, limit)
+        await _run_counted(app, scope, receive, send, limit)
 
     return counted
 
 
-async def _run_counted(app: Application, scope: Any, receive: Receive, send: Send) -> None:
+def limit_of(path: str) -> int:
+    """Bytes that a body sent to `path` may have: where files are uploaded, a file with its fields."""
+    if re.fullmatch(settings.SIGNET_UPLOAD_PATHS, path):
+        return int(settings.SIGNET_MAX_UPLOAD_BYTES + settings.SIGNET_MAX_BODY_BYTES)
+    return int(settings.SIGNET_MAX_BODY_BYTES)
+
+
+async def _run_counted(app: Application, scope: Any, receive: Receive, send: Send, limit: int) -> None:
     arrived = 0
     has_begun = False
 
     async def counting_receive() -> Message:
         nonlocal arrived
-        if arrived > settings.SIGNET_MAX_BODY_BYTES:
+        if arrived > limit:
             return DISCONNECT
         message = await receive()
         arrived += len(message.get("body", b""))
         # To whatever is reading, a body that is too large looks like a client that has gone: it tidies up and ends.
-        return DISCONNECT if arrived > settings.SIGNET_MAX_BODY_BYTES else message
+        return DISCONNECT if arrived > limit else message
 
     async def noting_send(message: Message) -> None:
         nonlocal has_begun
-        if has_begun or arrived <= settings.SIGNET_MAX_BODY_BYTES:
+        if has_begun or arrived <= limit:
             has_begun = True
             await send(message)
 
     await app(scope, counting_receive, noting_send)
-    if arrived > settings.SIGNET_MAX_BODY_BYTES and not has_begun:
-        await _refuse(send)
+    if arrived > limit and not has_begun:
+        await _refuse(send, limit)
 
 
 def _announced(scope: Mapping[str, Any]) -> int:
@@ -126,8 +150,8 @@ def _announced(scope: Mapping[str, Any]) -> int:
     return int(length) if length.isdigit() else 0
 
 
-async def _refuse(send: Send) -> None:
-    status, body, _headers = problem_of(body_too_large())
+async def _refuse(send: Send, limit: int) -> None:
+    status, body, _headers = problem_of(body_too_large(limit))
     headers = [(b"content-type", CONTENT_TYPE.encode()), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": encoded(body)})

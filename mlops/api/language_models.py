@@ -1,25 +1,24 @@
-"""`/language-models/` and `/prices/`."""
+"""`/language-models/`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Prefetch
-from django_filters import rest_framework as filters
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mlops.api.serializers import DecimalStringField, RecordSerializer, StrictSerializer
-from mlops.api.viewsets import Creates, Deletes, RecordViewSet, Updates
-from mlops.models import Fallback, LanguageModel, ModelPrice
+from mlops.api.history import Reverts
+from mlops.api.serializers import RecordSerializer, StrictSerializer
+from mlops.api.viewsets import Creates, Deletes, Updates
+from mlops.models import Fallback, LanguageModel
 from mlops.selectors import access
 from mlops.services.language_models import (
     EDITABLE,
     MAX_SECRET,
-    add_price,
     create_language_model,
     delete_language_model,
     set_default,
@@ -27,8 +26,6 @@ from mlops.services.language_models import (
     set_secret,
     update_language_model,
 )
-
-MICRO = 10**6
 
 
 class LanguageModelSerializer(RecordSerializer):
@@ -64,9 +61,12 @@ class UpdateLanguageModelSerializer(RecordSerializer):
 
 class CreateLanguageModelSerializer(UpdateLanguageModelSerializer):
     name = serializers.CharField(max_length=120)
+    import_price = serializers.BooleanField(
+        default=True, write_only=True, help_text="Whether it begins with its list price of LiteLLM's map."
+    )
 
     class Meta(UpdateLanguageModelSerializer.Meta):
-        fields: tuple[str, ...] = ("name", "kind", *EDITABLE)
+        fields: tuple[str, ...] = ("name", "kind", "import_price", *EDITABLE)
 
 
 class SecretSerializer(StrictSerializer):
@@ -78,7 +78,7 @@ class FallbacksSerializer(StrictSerializer):
     fallbacks = serializers.ListField(child=serializers.UUIDField(), max_length=10)
 
 
-class LanguageModelViewSet(Creates, Updates, Deletes):
+class LanguageModelViewSet(Creates, Updates, Deletes, Reverts):
     """Language models. Engineers read them, admins write them; a secret goes in and never comes out."""
 
     queryset = LanguageModel.objects.prefetch_related(
@@ -88,6 +88,14 @@ class LanguageModelViewSet(Creates, Updates, Deletes):
     filterset_fields = ("name", "kind", "is_enabled", "is_default")
     search_fields = ("name",)
     ordering_fields = ("name",)
+    verbs = {
+        "create": create_language_model,
+        "partial_update": update_language_model,
+        "destroy": delete_language_model,
+        "set_secret": set_secret,
+        "set_fallbacks": set_fallbacks,
+        "set_default": set_default,
+    }
     writes = {
         "create": CreateLanguageModelSerializer,
         "partial_update": UpdateLanguageModelSerializer,
@@ -121,57 +129,3 @@ class LanguageModelViewSet(Creates, Updates, Deletes):
     def set_default(self, request: Request, pk: str) -> Response:
         """Make it the model of all programs that name none."""
         return self.answer(set_default(actor=self.actor, model=self.get_object()))
-
-
-def price_field(**options: Any) -> DecimalStringField:
-    """Micro-dollars per million tokens as a decimal string of dollars per million tokens."""
-    return DecimalStringField(scale=MICRO, help_text="Dollars per million tokens.", **options)
-
-
-class ModelPriceSerializer(RecordSerializer):
-    language_model = serializers.UUIDField(source="model_id", read_only=True)
-    input_price = price_field(read_only=True)
-    cached_input_price = price_field(read_only=True)
-    output_price = price_field(read_only=True)
-
-    class Meta:
-        model = ModelPrice
-        fields: tuple[str, ...] = (
-            "id",
-            "language_model",
-            "valid_from",
-            "input_price",
-            "cached_input_price",
-            "output_price",
-            "created_at",
-            "updated_at",
-        )
-
-
-class AddPriceSerializer(StrictSerializer):
-    language_model = serializers.UUIDField()
-    valid_from = serializers.DateTimeField()
-    input_price = price_field()
-    cached_input_price = price_field()
-    output_price = price_field()
-
-
-class ModelPriceFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
-    language_model = filters.UUIDFilter(field_name="model_id")
-
-    class Meta:
-        model = ModelPrice
-        fields: ClassVar[list[str]] = ["language_model"]
-
-
-class ModelPriceViewSet(Creates, RecordViewSet):
-    """Dated prices. A new price is a new row; what was charged keeps the row that it was charged by."""
-
-    queryset = ModelPrice.objects.all()
-    serializer_class = ModelPriceSerializer
-    filterset_class = ModelPriceFilter
-    writes = {"create": AddPriceSerializer}
-
-    def perform_create(self, fields: dict[str, Any]) -> ModelPrice:
-        model = access(LanguageModel, actor=self.actor, id=fields.pop("language_model"))
-        return add_price(actor=self.actor, model=model, **fields)

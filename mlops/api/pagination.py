@@ -32,7 +32,7 @@ class KeysetPagination(BasePagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         self.request = request
-        size = _page_size(request, self.page_size)
+        size = page_size_of(request, self.page_size)
         self.ordering = _with_tie_breaker(queryset)
         ordered = queryset.order_by(*self.ordering)
         if cursor := request.query_params.get("cursor"):
@@ -62,7 +62,8 @@ class KeysetPagination(BasePagination):
         ]
 
 
-def _page_size(request: Request, default: int) -> int:
+def page_size_of(request: Request, default: int) -> int:
+    """The query parameter `page_size`. Raises `Invalid` (`page_size_invalid`)."""
     asked = request.query_params.get("page_size", str(default))
     if not (asked.isascii() and asked.isdigit() and 1 <= int(asked[:9]) <= MAX_PAGE_SIZE):
         raise Invalid("page_size_invalid", _("A page has 1 to 200 rows."), field="page_size")

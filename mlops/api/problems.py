@@ -42,6 +42,7 @@ STATUS: dict[type[DomainError], int] = {
     errors.Conflict: 409,
     errors.Stale: 412,
     errors.TooLarge: 413,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
 }
 
@@ -83,7 +84,7 @@ def _of_domain(error: DomainError) -> Answer:
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
+    if status in (429, 503):
         headers["Retry-After"] = str(error.extra.get("retry_after_s", RETRY_AFTER_S))
     return status, document(status, error.code, error.message, error.problems, error.extra), headers
 

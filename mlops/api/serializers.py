@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -17,6 +18,8 @@ from mlops.types import MICRO_PER_CREDIT
 class _RefusesUnknown:
     """A write may only name fields that can be written."""
 
+    unknown = ("unknown_field", gettext_lazy("There is no such field."))
+
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
             self._refuse_unknown(data)
@@ -24,10 +27,11 @@ class _RefusesUnknown:
 
     def _refuse_unknown(self, data: Mapping[str, Any]) -> None:
         fields: Mapping[str, serializers.Field[Any, Any, Any, Any]] = self.fields  # type: ignore[attr-defined]
+        code, message = self.unknown
         wrong = {
             str(name): serializers.ErrorDetail(_("Cannot be written."), "read_only_field")
             if name in fields
-            else serializers.ErrorDetail(_("There is no such field."), "unknown_field")
+            else serializers.ErrorDetail(str(message), code)
             for name in data
             if name not in fields or fields[name].read_only
         }
@@ -37,6 +41,12 @@ class _RefusesUnknown:
 
 class StrictSerializer(_RefusesUnknown, serializers.Serializer[Any]):
     """A shape that is no model's."""
+
+
+class ParametersSerializer(StrictSerializer):
+    """The parameters of a query."""
+
+    unknown = ("unknown_parameter", gettext_lazy("There is no such query parameter."))
 
 
 class RecordSerializer(_RefusesUnknown, serializers.ModelSerializer[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django_filters import rest_framework as filters
@@ -10,13 +11,22 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mlops.api.serializers import RecordSerializer
+from mlops.api.serializers import RecordSerializer, StrictSerializer
 from mlops.api.viewsets import Creates
 from mlops.models import ApiToken
-from mlops.services.tokens import create_token, revoke_token
+from mlops.services.token_limits import MAX_OVERLAP, MAX_PROGRAMS, MAX_RATE_LIMIT
+from mlops.services.tokens import OVERLAP, create_token, revoke_token, rotate_token
+from mlops.types import Scope
+
+SCOPES = [scope.value for scope in Scope]
 
 
 class ApiTokenSerializer(RecordSerializer):
+    scopes = serializers.ListField(child=serializers.ChoiceField(SCOPES), read_only=True)
+    programs = serializers.ListField(
+        child=serializers.CharField(), read_only=True, help_text="Names; an empty list means all programs."
+    )
+
     class Meta:
         model = ApiToken
         fields: tuple[str, ...] = (
@@ -24,9 +34,13 @@ class ApiTokenSerializer(RecordSerializer):
             "user",
             "name",
             "prefix",
+            "scopes",
+            "programs",
+            "rate_limit",
             "expires_at",
             "revoked_at",
             "last_used_at",
+            "replaced_by",
             "created_at",
             "updated_at",
         )
@@ -40,9 +54,29 @@ class NewApiTokenSerializer(ApiTokenSerializer):
 
 
 class CreateApiTokenSerializer(RecordSerializer):
+    # Which names and numbers are right is for the service to say, under the same codes at every edge.
+    scopes = serializers.ListField(
+        child=serializers.CharField(max_length=20), required=False, max_length=20, help_text=f"Of {', '.join(SCOPES)}."
+    )
+    programs = serializers.ListField(
+        child=serializers.CharField(max_length=63), required=False, max_length=MAX_PROGRAMS, help_text="Names."
+    )
+    rate_limit = serializers.IntegerField(
+        required=False, allow_null=True, help_text=f"Requests per minute, 1 to {MAX_RATE_LIMIT}."
+    )
+
     class Meta:
         model = ApiToken
-        fields: tuple[str, ...] = ("name", "expires_at")
+        fields: tuple[str, ...] = ("name", "scopes", "programs", "rate_limit", "expires_at")
+
+
+class RotateApiTokenSerializer(StrictSerializer):
+    overlap_s = serializers.IntegerField(
+        default=int(OVERLAP.total_seconds()),
+        min_value=0,
+        max_value=int(MAX_OVERLAP.total_seconds()),
+        help_text="Seconds for which the old token stays usable.",
+    )
 
 
 class ApiTokenFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
@@ -54,20 +88,34 @@ class ApiTokenFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter 
 
 
 class ApiTokenViewSet(Creates):
-    """Bearer tokens. Everybody makes and revokes their own; admins see and revoke all."""
+    """Bearer tokens. Everybody makes, rotates and revokes their own; admins see and revoke all."""
 
     queryset = ApiToken.objects.all()
     serializer_class = ApiTokenSerializer
     filterset_class = ApiTokenFilter
-    writes = {"create": CreateApiTokenSerializer}
-    answers = {"create": NewApiTokenSerializer}
+    verbs = {"create": create_token, "rotate": rotate_token, "revoke": revoke_token}
+    writes = {"create": CreateApiTokenSerializer, "rotate": RotateApiTokenSerializer}
+    answers = {"create": NewApiTokenSerializer, "rotate": NewApiTokenSerializer}
 
     def perform_create(self, fields: dict[str, Any]) -> ApiToken:
-        row, raw = create_token(actor=self.actor, user=self.actor, **fields)
-        row.token = raw  # type: ignore[attr-defined]  # for this one answer, never stored
-        return row
+        return _with_secret(*create_token(actor=self.actor, user=self.actor, **fields))
+
+    @action(detail=True, methods=["post"])
+    def rotate(self, request: Request, pk: str) -> Response:
+        """Make a token to use instead, of the same name and limits. The old one stays usable for `overlap_s`."""
+        token = self.get_object()
+        overlap = timedelta(seconds=self.arguments()["overlap_s"])
+        made = rotate_token(actor=self.actor, token=token, overlap=overlap)
+        address = request.build_absolute_uri(f"../../{made[0].pk}/")
+        return self.answer(_with_secret(*made), 201, Location=address)
 
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
         """Make the token useless for ever."""
         return self.answer(revoke_token(actor=self.actor, token=self.get_object()))
+
+
+def _with_secret(token: ApiToken, raw: str) -> ApiToken:
+    """The row with its raw form: for this one answer, never stored."""
+    token.token = raw  # type: ignore[attr-defined]
+    return token

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mlops.api.credits import CreditEntrySerializer
-from mlops.api.serializers import RecordSerializer, StrictSerializer, credits_field
+from mlops.api.credits import CreditEntrySerializer, CreditsSerializer, ledger_key
+from mlops.api.history import Reverts
+from mlops.api.serializers import RecordSerializer, credits_field
 from mlops.api.viewsets import Creates, Updates
-from mlops.errors import Invalid
 from mlops.models import User
-from mlops.models.base import new_id
-from mlops.services.credits import grant_credits
+from mlops.services.credits import grant_credits, refund_credits
 from mlops.services.users import anonymise_user, create_user, deactivate_user, update_user
-
-MAX_IDEMPOTENCY_KEY = 255
 
 
 class UserSerializer(RecordSerializer):
@@ -39,6 +34,7 @@ class UserSerializer(RecordSerializer):
             "time_zone",
             "credits",
             "has_hard_limit",
+            "rate_limit",
             "is_active",
             "created_at",
             "updated_at",
@@ -48,7 +44,15 @@ class UserSerializer(RecordSerializer):
 class UpdateUserSerializer(RecordSerializer):
     class Meta:
         model = User
-        fields: tuple[str, ...] = ("email", "first_name", "last_name", "role", "time_zone", "has_hard_limit")
+        fields: tuple[str, ...] = (
+            "email",
+            "first_name",
+            "last_name",
+            "role",
+            "time_zone",
+            "has_hard_limit",
+            "rate_limit",
+        )
 
 
 class CreateUserSerializer(UpdateUserSerializer):
@@ -60,12 +64,7 @@ class CreateUserSerializer(UpdateUserSerializer):
         fields: tuple[str, ...] = (*UpdateUserSerializer.Meta.fields, "username", "password")
 
 
-class GrantSerializer(StrictSerializer):
-    credits = credits_field()
-    note = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
-
-
-class UserViewSet(Creates, Updates):
+class UserViewSet(Creates, Updates, Reverts):
     """Accounts. Admins see all of them, others their own."""
 
     queryset = User.objects.all()
@@ -73,8 +72,21 @@ class UserViewSet(Creates, Updates):
     filterset_fields = ("role", "is_active", "username")
     search_fields = ("username", "email")
     ordering_fields = ("username",)
-    writes = {"create": CreateUserSerializer, "partial_update": UpdateUserSerializer, "grant_credits": GrantSerializer}
-    answers = {"grant_credits": CreditEntrySerializer}
+    verbs = {
+        "create": create_user,
+        "partial_update": update_user,
+        "grant_credits": grant_credits,
+        "refund_credits": refund_credits,
+        "deactivate": deactivate_user,
+        "anonymise": anonymise_user,
+    }
+    writes = {
+        "create": CreateUserSerializer,
+        "partial_update": UpdateUserSerializer,
+        "grant_credits": CreditsSerializer,
+        "refund_credits": CreditsSerializer,
+    }
+    answers = {"grant_credits": CreditEntrySerializer, "refund_credits": CreditEntrySerializer}
 
     def perform_create(self, fields: dict[str, Any]) -> User:
         return create_user(actor=self.actor, **fields)
@@ -85,7 +97,7 @@ class UserViewSet(Creates, Updates):
     @action(detail=False, methods=["get"], filter_backends=[], pagination_class=None)
     def me(self, request: Request) -> Response:
         """Who is asking."""
-        return self.answer(User.objects.get(pk=self.actor.pk))
+        return self.answer(User.objects.visible_to(self.actor).get(pk=self.actor.pk))
 
     @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
         parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)]
@@ -99,7 +111,24 @@ class UserViewSet(Creates, Updates):
             actor=self.actor,
             user=user,
             amount=fields["credits"],
-            key=_grant_key(self.actor, request.headers.get("Idempotency-Key")),
+            key=ledger_key("grant", self.actor, request),
+            note=fields["note"],
+        )
+        return self.answer(line)
+
+    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)]
+    )
+    @action(detail=True, methods=["post"])
+    def refund_credits(self, request: Request, pk: str) -> Response:
+        """Give back what was charged wrongly; the same `Idempotency-Key` gives it back once."""
+        user = self.get_object()
+        fields = self.arguments()
+        line = refund_credits(
+            actor=self.actor,
+            user=user,
+            amount=fields["credits"],
+            key=ledger_key("refund", self.actor, request),
             note=fields["note"],
         )
         return self.answer(line)
@@ -113,13 +142,3 @@ class UserViewSet(Creates, Updates):
     def anonymise(self, request: Request, pk: str) -> Response:
         """Deactivate the account and forget the person."""
         return self.answer(anonymise_user(actor=self.actor, user=self.get_object()))
-
-
-def _grant_key(actor: User, header: str | None) -> str:
-    """The ledger key of a grant: per actor, of bounded length whatever was sent."""
-    if header is None:
-        return f"grant:{new_id()}"
-    if not header or len(header) > MAX_IDEMPOTENCY_KEY:
-        message = _("An Idempotency-Key has 1 to 255 characters.")
-        raise Invalid("idempotency_key_invalid", message, field="Idempotency-Key")
-    return f"grant:{hashlib.sha256(f'{actor.pk}:{header}'.encode('utf-8', 'surrogatepass')).hexdigest()}"

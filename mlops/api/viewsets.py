@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -19,19 +20,21 @@ from mlops.api.schema import RecordSchema
 from mlops.models import User
 from mlops.selectors import not_found
 from mlops.services.locking import locked
+from mlops.verbs import verb_of
 
 
 class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
     """List and detail of what the actor may see; with `Creates`, `Updates` and `Deletes` for the writes.
 
     `queryset` names the model and what its lists join; `serializer_class` reads a row, `list_serializer_class` a row
-    of a list if that differs. Per action, `writes` names the serializer of the body, and `answers` that of the answer
-    where it is not the row.
+    of a list if that differs. Per action, `verbs` names the service that it calls, `writes` the serializer of the
+    body, and `answers` that of the answer where it is not the row.
     """
 
     schema = RecordSchema()
     lookup_value_regex = "[0-9a-f-]{36}"
     list_serializer_class: ClassVar[type[BaseSerializer[Any]] | None] = None
+    verbs: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     writes: ClassVar[Mapping[str, type[BaseSerializer[Any]]]] = {}
     answers: ClassVar[Mapping[str, type[BaseSerializer[Any]]]] = {}
     ordering_fields: ClassVar[tuple[str, ...]] = ()
@@ -41,9 +44,15 @@ class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
         actor: User = self.request.user  # type: ignore[assignment]  # IsAuthenticated stands before every action
         return actor
 
+    @property
+    def right(self) -> str | None:
+        """What this request asks of the row of its address: to view it; None where a service asks for its own right."""
+        return "view" if self.request.method in SAFE_METHODS else None
+
     def get_queryset(self) -> QuerySet[Any]:
         rows: Any = super().get_queryset()
-        scoped: QuerySet[Any] = rows.visible_to(self.request.user)
+        find = rows.known_to if self.right is None else rows.visible_to
+        scoped: QuerySet[Any] = find(self.request.user)
         return self.in_list(scoped) if self.action == "list" else scoped
 
     def in_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
@@ -67,7 +76,11 @@ class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
             raise not_found(rows.model) from None
 
     def arguments(self, row: Any = None) -> dict[str, Any]:
-        """The validated body of the present action."""
+        """The validated body of the present action. Whoever lacks the right hears that first, whatever they sent; on
+        which rows they have it is for the service to say."""
+        if self.action in self.verbs:
+            asked = verb_of(self.verbs[self.action])
+            asked.policy.check(self.actor, asked.action)
         serializer = self.writes[self.action](
             row, data=self.request.data, partial=self.action == "partial_update", context=self.get_serializer_context()
         )

@@ -11,14 +11,19 @@ from django.utils.translation import gettext_lazy as _
 from simple_history.models import HistoricalRecords
 
 from mlops.models.base import Record
+from mlops.models.history import TracedHistory
 from mlops.querysets import ApiTokenQuerySet, UserQuerySet
-from mlops.types import MICRO_PER_CREDIT, Role
+from mlops.types import MICRO_PER_CREDIT, Grant, Role, Scope
 
 ROLE_CHOICES = [
     (Role.ADMIN.value, _("Admin")),
     (Role.ML_ENGINEER.value, _("ML engineer")),
     (Role.ML_USER.value, _("ML user")),
 ]
+
+
+def every_scope() -> list[str]:
+    return [scope.value for scope in Scope]
 
 
 class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]  # django-stubs: dynamic base
@@ -48,13 +53,19 @@ class User(Record, AbstractUser):
         default=False,
         help_text=_("Stop this account at zero credits whatever its role. ML users are always stopped."),
     )
+    rate_limit = models.PositiveIntegerField(
+        _("rate limit"), null=True, blank=True, help_text=_("Requests per minute; empty: the installation's.")
+    )
+
+    grant: Grant | None = None
+    """What the token that these requests came by allows; None where no token was used."""
 
     # Both follow from the role, so that no second switch can contradict it.
     is_staff = property(lambda self: self.role in (Role.ADMIN, Role.ML_ENGINEER))
     is_superuser = property(lambda self: self.role == Role.ADMIN)
 
     objects: ClassVar[Any] = UserManager()
-    history = HistoricalRecords(excluded_fields=["password", "ml_credits", "last_login"])
+    history = HistoricalRecords(bases=[TracedHistory], excluded_fields=["password", "ml_credits", "last_login"])
 
     REQUIRED_FIELDS: ClassVar[list[str]] = ["email"]
 
@@ -68,6 +79,14 @@ class User(Record, AbstractUser):
 
     def __str__(self) -> str:
         return self.username
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """As Django's. A hash that it replaces by a stronger one is no change of the account."""
+        self.skip_history_when_saving = True
+        try:
+            return super().check_password(raw_password)
+        finally:
+            del self.skip_history_when_saving
 
     @property
     def credits(self) -> float:
@@ -87,9 +106,25 @@ class ApiToken(Record):
     name = models.CharField(_("name"), max_length=100)
     prefix = models.CharField(_("prefix"), max_length=16, editable=False)
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
+    scopes = models.JSONField(_("scopes"), default=every_scope)
+    programs = models.JSONField(
+        _("programs"), default=list, blank=True, help_text=_("Names of the programs it is good for; empty: all.")
+    )
+    rate_limit = models.PositiveIntegerField(
+        _("rate limit"), null=True, blank=True, help_text=_("Requests per minute; empty: the installation's.")
+    )
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(_("last used at"), null=True, blank=True, editable=False)
+    replaced_by = models.OneToOneField(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="replaces",
+        editable=False,
+        verbose_name=_("replaced by"),
+    )
 
     objects = ApiTokenQuerySet.as_manager()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +13,12 @@ from uuid_utils.compat import uuid7
 def new_id() -> uuid.UUID:
     """A UUIDv7 (RFC 9562): unique without asking the database, ascending with time."""
     return uuid7()
+
+
+def first_id_at(moment: datetime) -> uuid.UUID:
+    """The smallest UUIDv7 of that millisecond: periods of rows are ranges of their ids. None is from before 1970."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | 0x2 << 62)
 
 
 class Record(models.Model):

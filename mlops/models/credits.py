@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import UUID
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -56,7 +59,46 @@ class CreditEntry(models.Model):
             models.Index(fields=["user", "-id"], name="credit_entry_by_user"),
             # what one execution or job has reserved and used
             models.Index(fields=["subject_id"], name="credit_entry_by_subject"),
+            # the sweeper: reservations of a span of time
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(kind=CreditKind.RESERVE.value),
+                name="credit_entry_reservations",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
+
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+NO_LINE = UUID(int=0)
+
+
+class ReservationSweep(models.Model):
+    """How far the search for leaked reservations has got, in one row.
+
+    Reservations up to `position` (and, of that moment, up to `line`) were looked at in this lap; `oldest_living` is the
+    first of them whose work was not over.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    position = models.DateTimeField(default=BEGINNING)
+    line = models.UUIDField(default=NO_LINE)
+    oldest_living = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("search for leaked reservations")
+        verbose_name_plural = _("searches for leaked reservations")
+
+    def __str__(self) -> str:
+        return self.position.isoformat()
+
+    def begin_at(self, moment: datetime) -> None:
+        """Look at the reservations from `moment` on."""
+        self.position, self.line, self.oldest_living = moment, NO_LINE, None
+
+    def begin_next_lap(self) -> None:
+        """At the oldest that lived, else where this lap ends."""
+        if self.oldest_living is not None:
+            self.begin_at(self.oldest_living)

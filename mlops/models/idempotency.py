@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from mlops.models.accounts import User
 from mlops.models.base import new_id
+from mlops.querysets import IdempotencyQuerySet
 
 
 class IdempotencyRecord(models.Model):
@@ -20,6 +21,8 @@ class IdempotencyRecord(models.Model):
     subject_id = models.UUIDField(_("subject"))
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     expires_at = models.DateTimeField(_("expires at"), db_index=True)
+
+    objects = IdempotencyQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("idempotency record")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from simple_history.models import HistoricalRecords
 
 from mlops.models.base import Record, new_id
+from mlops.models.history import TracedHistory
 from mlops.querysets import LanguageModelQuerySet, ModelPriceQuerySet
-from mlops.types import LanguageModelKind
+from mlops.types import LanguageModelKind, Price
 
 KIND_CHOICES = [(LanguageModelKind.CHAT.value, _("Chat")), (LanguageModelKind.EMBEDDING.value, _("Embedding"))]
 
@@ -64,7 +67,7 @@ class LanguageModel(Record):
     )
 
     objects = LanguageModelQuerySet.as_manager()
-    history = HistoricalRecords(excluded_fields=["secret"])
+    history = HistoricalRecords(bases=[TracedHistory], excluded_fields=["secret"])
 
     class Meta:
         verbose_name = _("language model")
@@ -106,6 +109,10 @@ class Fallback(models.Model):
         return f"{self.position}: {self.model}"
 
 
+ENTERED_AT_ONCE = timedelta(minutes=1)
+"""A row that is entered within this time counts as entered when it came into force."""
+
+
 class ModelPrice(Record):
     """What a model costs from a moment on, in micro-dollars per million tokens (= pico-dollars per token)."""
 
@@ -116,9 +123,24 @@ class ModelPrice(Record):
     input_price = models.PositiveBigIntegerField(_("input"), help_text=_("Micro-dollars per million tokens."))
     cached_input_price = models.PositiveBigIntegerField(_("cached input"))
     output_price = models.PositiveBigIntegerField(_("output"))
+    cache_write_price = models.PositiveBigIntegerField(
+        _("cache write"), null=True, blank=True, help_text=_("Input that is written to the provider's cache.")
+    )
+    reasoning_price = models.PositiveBigIntegerField(
+        _("reasoning"), null=True, blank=True, help_text=_("Empty: as output.")
+    )
+    request_price = models.PositiveBigIntegerField(_("per request"), default=0, help_text=_("Pico-dollars."))
+    input_limit = models.PositiveIntegerField(
+        _("up to input tokens"),
+        null=True,
+        blank=True,
+        help_text=_("Longer requests have another price, which this row does not know. Empty: no limit."),
+    )
+    source = models.CharField(_("source"), max_length=200, blank=True)
+    source_date = models.DateField(_("date of the source"), null=True, blank=True)
 
     objects = ModelPriceQuerySet.as_manager()
-    history = HistoricalRecords()
+    history = HistoricalRecords(bases=[TracedHistory])
 
     class Meta:
         verbose_name = _("model price")
@@ -128,3 +150,28 @@ class ModelPrice(Record):
 
     def __str__(self) -> str:
         return f"{self.model} {self.valid_from:%Y-%m-%d}"
+
+    @property
+    def is_back_dated(self) -> bool:
+        """Whether its model could be called under this row before the row was there."""
+        return max(self.valid_from, self.model.created_at) + ENTERED_AT_ONCE < self.created_at
+
+    @property
+    def notice(self) -> str:
+        """What whoever has entered it has to know."""
+        if not self.is_back_dated:
+            return ""
+        return str(_("Executions that began before this row was entered keep their cost until they are repriced."))
+
+    def as_price(self) -> Price:
+        """The row as the runtime reckons with it."""
+        return Price(
+            id=str(self.pk),
+            input=self.input_price,
+            cached_input=self.cached_input_price,
+            output=self.output_price,
+            cache_write=self.cache_write_price,
+            reasoning=self.reasoning_price,
+            request=self.request_price,
+            input_limit=self.input_limit,
+        )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 
 import dspy
+
+# DSPy's warnings quote inputs and answers, and its import sets up its logger anew, whatever settings said before.
+logging.getLogger("dspy").setLevel(logging.CRITICAL)
 
 
 def execution_context(lm: dspy.LM, adapter: dspy.Adapter) -> AbstractContextManager[None]:

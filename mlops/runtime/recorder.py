@@ -7,7 +7,7 @@ execution and the open span travel in context variables, so concurrent branches 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,10 +23,16 @@ MAX_TRACE = 1_000_000
 
 MAX_SPANS = 2_000
 
+MAX_COST = 10**18
+"""Pico-dollars. A million dollars for one execution is a mistake of somebody's, and sums of more fit into no column."""
+
 
 @dataclass(slots=True)
 class Span:
-    """One step. Times are milliseconds since the execution began; `cut` names the fields that were shortened."""
+    """One step. Times are milliseconds since the execution began; `cut` names the fields that were shortened.
+
+    What people and providers said is in no `repr`: until the end of the execution it may hold a secret that came back.
+    """
 
     id: int
     parent: int | None
@@ -35,18 +41,18 @@ class Span:
     module: str
     start_ms: float
     duration_ms: float | None = None
-    input: Any = None
-    output: Any = None
-    messages: list[dict[str, Any]] | None = None
+    input: Any = field(default=None, repr=False)
+    output: Any = field(default=None, repr=False)
+    messages: list[dict[str, Any]] | None = field(default=None, repr=False)
     model: str = ""
     usage: TokenUsage | None = None
-    raw_usage: Mapping[str, Any] | None = None
+    raw_usage: Mapping[str, Any] | None = field(default=None, repr=False)
     cost: int | None = None
     cached: bool = False
     retries: int = 0
     fallback: str = ""
-    error: str = ""
-    attributes: dict[str, Any] = field(default_factory=dict)
+    error: str = field(default="", repr=False)
+    attributes: dict[str, Any] = field(default_factory=dict, repr=False)
     cut: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -63,7 +69,7 @@ class Span:
         for name in ("input", "output", "messages", "model", "cost", "cached", "retries", "fallback", "error", "cut"):
             if (value := getattr(self, name)) not in (None, "", 0, False, [], {}):
                 row[name] = value
-        if self.kind is SpanKind.LLM:
+        if self.kind in (SpanKind.LLM, SpanKind.EMBEDDING):
             row["cost"] = self.cost
         if self.usage is not None:
             row["usage"] = self.usage.as_json()
@@ -73,14 +79,15 @@ class Span:
 
 
 class Recorder:
-    """The spans of one execution, its usage by model and its cost in pico-dollars (None once any price is unknown)."""
+    """The spans of one execution, its usage and its costs by model (pico-dollars, None once a price is unknown)."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.dropped = 0
         self.by_model: dict[str, TokenUsage] = {}
-        self.cost: int | None = 0
-        self.prices: dict[str, Price] = {}
+        self.costs: dict[str, int | None] = {}
+        self.prices: dict[str, None] = {}
+        """Ids of the price rows that were used, in the order of their first use."""
         self.models: dict[str, dict[str, Any]] = {}
         self.waited_s = 0.0
         """Seconds spent waiting for language models, summed over concurrent calls."""
@@ -108,13 +115,32 @@ class Recorder:
         setattr(span, name, bounded)
 
     def meter(self, model: str, usage: TokenUsage, price: Price | None) -> int | None:
-        """Count one billed answer; its cost in pico-dollars, or None when the model has no price."""
-        self.by_model[model] = self.by_model.get(model, TokenUsage()) + usage
-        cost = None if price is None else price.of(usage)
+        """Count what was billed; its cost in pico-dollars, or None when there is no price that covers it."""
+        known = self.by_model.get(model)
+        self.by_model[model] = usage if known is None else known + usage
+        cost = None if price is None or not price.covers(usage) else price.of(usage)
         if price is not None:
-            self.prices[price.id] = price
-        self.cost = None if cost is None or self.cost is None else self.cost + cost
+            self.prices[price.id] = None
+        before = self.costs.get(model, 0)
+        self.costs[model] = None if cost is None or before is None else before + cost
         return cost
+
+    def go_on_from(self, token_usage: Mapping[str, Any], prices: Iterable[str]) -> None:
+        """Count on from what an earlier attempt of the execution has used, as its row tells it."""
+        for model, lines in token_usage.get("by_model", {}).items():
+            self.by_model[model] = TokenUsage.from_json(lines)
+            self.costs[model] = lines.get("cost")
+        self.prices.update(dict.fromkeys(prices))
+
+    @property
+    def cost(self) -> int | None:
+        """Pico-dollars of all models together; None once that of any is unknown, or more than anybody believes."""
+        total = 0
+        for cost in self.costs.values():
+            if cost is None:
+                return None
+            total += cost
+        return total if total <= MAX_COST else None
 
     @property
     def usage(self) -> TokenUsage:

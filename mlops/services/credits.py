@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
@@ -19,7 +20,8 @@ from mlops.models import CreditEntry, User
 from mlops.policies import user_policy
 from mlops.sanitiser import refuse_unstorable
 from mlops.services.history import saved_or_none
-from mlops.types import CreditKind
+from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD, CreditKind
+from mlops.verbs import verb
 
 MAX_AMOUNT = 10**15
 """Micro-credits that one line may move: a billion credits."""
@@ -36,6 +38,7 @@ class Subject:
     id: UUID
 
 
+@verb(user_policy, "grant_credits")
 def grant_credits(*, actor: User, user: User, amount: int, key: str, note: str = "") -> CreditEntry:
     """Give `user` credits. Raises `Forbidden`, `Invalid` (`credit_amount_invalid`) or `Conflict`."""
     user_policy.check(actor, "grant_credits", user)
@@ -44,7 +47,7 @@ def grant_credits(*, actor: User, user: User, amount: int, key: str, note: str =
         CreditEntry(
             user=user,
             kind=CreditKind.GRANT.value,
-            amount=_positive(amount),
+            amount=positive(amount),
             key=key,
             note=note,
             granted_by=saved_or_none(actor),
@@ -52,6 +55,7 @@ def grant_credits(*, actor: User, user: User, amount: int, key: str, note: str =
     )
 
 
+@verb(user_policy, "refund_credits")
 def refund_credits(
     *, actor: User, user: User, amount: int, key: str, subject: Subject | None = None, note: str = ""
 ) -> CreditEntry:
@@ -62,7 +66,7 @@ def refund_credits(
         CreditEntry(
             user=user,
             kind=CreditKind.REFUND.value,
-            amount=_positive(amount),
+            amount=positive(amount),
             key=key,
             note=note,
             granted_by=saved_or_none(actor),
@@ -137,6 +141,11 @@ def floor_of(amount: int) -> int:
     return max(amount, 1)
 
 
+def credits_for(cost: int) -> int:
+    """Micro-credits for a cost in pico-dollars, rounded up."""
+    return -(-cost * settings.SIGNET_CREDITS_PER_USD * MICRO_PER_CREDIT // PICO_PER_USD)
+
+
 def insufficient_credits(needed: int, available: int | None = None) -> InsufficientCredits:
     extra = {"needed_micro_credits": needed}
     if available is not None:
@@ -198,7 +207,8 @@ def _about(subject: Subject | None) -> dict[str, object]:
     return {"subject_kind": subject.kind, "subject_id": subject.id} if subject else {}
 
 
-def _positive(amount: int) -> int:
+def positive(amount: int) -> int:
+    """`amount`, if a line may move it. Raises `Invalid` (`credit_amount_invalid`)."""
     if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < amount <= MAX_AMOUNT:
         raise _amount_invalid()
     return amount

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from django.db import transaction
@@ -11,6 +13,8 @@ from mlops.models import User
 from mlops.types import Role
 
 M = TypeVar("M")
+
+_recorded_as: ContextVar[str] = ContextVar("signet_recorded_as", default="")
 
 _listeners: list[Callable[[], None]] = []
 
@@ -32,11 +36,30 @@ def save_with_history(instance: M, *, actor: User, reason: str, update_fields: I
     """
     row: Any = instance
     row._history_user = saved_or_none(actor)
-    row._change_reason = reason
+    row._change_reason = _recorded_as.get() or reason
     columns = None if update_fields is None else {*update_fields, *_touched(row)}
     row.save(update_fields=columns)
     announce_change()
     return instance
+
+
+def delete_with_history(rows: Iterable[Any], *, actor: User, reason: str) -> None:
+    """Delete rows one by one, so that the history says who did it."""
+    for row in rows:
+        row._history_user = saved_or_none(actor)
+        row._change_reason = reason
+        row.delete()
+    announce_change()
+
+
+@contextmanager
+def recorded_as(verb: str) -> Iterator[None]:
+    """What is saved in here was asked for by `verb`, whichever services do it."""
+    token = _recorded_as.set(verb)
+    try:
+        yield
+    finally:
+        _recorded_as.reset(token)
 
 
 def after_changes(call: Callable[[], None]) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.request
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from mlops.egress import may_connect
 from mlops.models import LanguageModel, User
 from mlops.policies import language_model_policy
-from mlops.services.language_models import add_price, create_language_model, set_default, set_secret
+from mlops.services.language_models import create_language_model, set_default, set_secret
 from mlops.types import MATCHER_NAME, LanguageModelKind
+from mlops.verbs import verb
 
 PROVIDERS = {
     "openai": ("OPENAI_API_KEY", "openai/gpt-4.1-mini"),
@@ -27,8 +27,6 @@ PROVIDERS = {
 }
 OLLAMA = "http://127.0.0.1:11434"
 PROBE_S = 0.3
-BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
-PRICE_TABLE = "model_prices_and_context_window_backup.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,7 @@ def choose_default_model() -> ModelChoice:
     return _from_setting() or _from_key() or _from_ollama() or _matcher()
 
 
+@verb(language_model_policy, "set_default")
 def ensure_default_model(*, actor: User) -> tuple[LanguageModel, str]:
     """The default chat model, and why it is that one; chosen and stored when there is none. Raises `Forbidden`."""
     language_model_policy.check(actor, "set_default")
@@ -62,15 +61,6 @@ def _stored(actor: User, choice: ModelChoice) -> LanguageModel:
     model = create_language_model(actor=actor, name=choice.name, api_base=choice.api_base)
     if choice.secret_variable:
         model = set_secret(actor=actor, model=model, variable=choice.secret_variable)
-    if (price := _known_price(choice.name)) is not None:
-        add_price(
-            actor=actor,
-            model=model,
-            valid_from=BEGINNING,
-            input_price=price[0],
-            cached_input_price=price[1],
-            output_price=price[2],
-        )
     return model
 
 
@@ -91,7 +81,7 @@ def _from_key() -> ModelChoice | None:
 
 
 def _from_ollama() -> ModelChoice | None:
-    installed = _ollama_models()
+    installed = _ollama_models() if may_connect("localhost", 11434, "127.0.0.1") else []
     if not installed:
         return None
     return ModelChoice(f"ollama_chat/{installed[0]}", _("Ollama is running on this machine"), api_base=OLLAMA)
@@ -100,9 +90,10 @@ def _from_ollama() -> ModelChoice | None:
 def _ollama_models() -> list[str]:
     """Names of the models of a running Ollama that are no embedders; empty when none answers in `PROBE_S`."""
     try:
-        with urllib.request.urlopen(f"{OLLAMA}/api/tags", timeout=PROBE_S) as answer:  # noqa: S310  # a fixed address
-            names = [model["name"] for model in json.load(answer)["models"]]
-    except (OSError, ValueError, LookupError, TypeError):
+        with closing(HTTPConnection(urlsplit(OLLAMA).netloc, timeout=PROBE_S)) as line:  # which follows no redirect
+            line.request("GET", "/api/tags")
+            names = [model["name"] for model in json.load(line.getresponse())["models"]]
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
         return []
     return [name for name in names if isinstance(name, str) and "embed" not in name]
 
@@ -110,26 +101,3 @@ def _ollama_models() -> list[str]:
 def _matcher() -> ModelChoice:
     reason = _("no key of a provider and no Ollama was found; it copies and compares text, it is not a language model")
     return ModelChoice(MATCHER_NAME, reason)
-
-
-def _known_price(name: str) -> tuple[int, int, int] | None:
-    """Input, cached input and output in micro-dollars per million tokens; None when nobody knows."""
-    if name == MATCHER_NAME or name.startswith(("ollama/", "ollama_chat/")):
-        return 0, 0, 0
-    known = _price_table().get(name) or _price_table().get(name.partition("/")[2]) or {}
-    try:
-        fresh, output = known["input_cost_per_token"], known["output_cost_per_token"]
-    except KeyError:
-        return None
-    cached = known.get("cache_read_input_token_cost") or fresh
-    return round(fresh * 10**12), round(cached * 10**12), round(output * 10**12)
-
-
-def _price_table() -> dict[str, Any]:
-    """LiteLLM's table as it was installed, read as a file: importing the package takes seconds."""
-    package = find_spec("litellm")
-    for folder in package.submodule_search_locations or () if package else ():
-        if (table := Path(folder) / PRICE_TABLE).exists():
-            rows: dict[str, Any] = json.loads(table.read_text())
-            return rows
-    return {}

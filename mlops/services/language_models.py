@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
 from mlops import secrets
+from mlops.egress import addresses_of, is_address, is_disguised_address, is_usual_port, may_connect
 from mlops.errors import Conflict, Invalid
-from mlops.models import Fallback, LanguageModel, ModelPrice, User
+from mlops.models import Fallback, LanguageModel, User
 from mlops.policies import language_model_policy
 from mlops.sanitiser import refuse_unstorable
-from mlops.selectors import fallback_chain, forget_language_models
-from mlops.services.history import save_with_history
+from mlops.selectors import fallback_chain
+from mlops.services.history import delete_with_history, save_with_history
 from mlops.services.locking import locked
 from mlops.services.parameters import refuse_bad_parameters
-from mlops.services.validation import apply, check
+from mlops.services.price_imports import price_new_model
+from mlops.services.prices import are_used, forget_on_commit
+from mlops.services.reverting import revertible
+from mlops.services.validation import apply
 from mlops.types import MATCHER_NAME, LanguageModelKind
+from mlops.verbs import verb
 
 EDITABLE = (
     "api_base",
@@ -38,18 +42,24 @@ EDITABLE = (
 NAME = re.compile(r"[a-z][a-z0-9_-]*/[^\s/][^\s]*")
 MAX_SECRET = 10_000
 MAX_FALLBACKS = 10
-MAX_PRICE = 10**15
-"""Micro-dollars per million tokens: a thousand dollars per token."""
 
 
+@verb(language_model_policy, "create")
 def create_language_model(
-    *, actor: User, name: str, kind: LanguageModelKind = LanguageModelKind.CHAT, **fields: Any
+    *,
+    actor: User,
+    name: str,
+    kind: LanguageModelKind = LanguageModelKind.CHAT,
+    import_price: bool = True,
+    **fields: Any,
 ) -> LanguageModel:
-    """A model that may be called, without a secret yet (`EDITABLE` fields).
+    """A model that may be called, without a secret yet (`EDITABLE` fields), and with its list price, if there is one
+    and unless `import_price` says no.
 
     Raises `Forbidden`, `Invalid` or `Conflict` (`language_model_name_taken`).
     """
     language_model_policy.check(actor, "create")
+    _refuse_bad_address(str(fields.get("api_base") or ""))
     model = LanguageModel(kind=LanguageModelKind(kind).value)
     _apply(model, {"name": name, **fields}, allowed=(*EDITABLE, "name"))
     if LanguageModel.objects.filter(name=name).exists():
@@ -57,30 +67,36 @@ def create_language_model(
     try:
         with transaction.atomic():
             save_with_history(model, actor=actor, reason="create")
-            _forget_on_commit()
+            if import_price:
+                price_new_model(actor=actor, model=model)
+            forget_on_commit()
     except IntegrityError:
         raise _name_taken() from None
     return model
 
 
+@verb(language_model_policy, "change")
 def update_language_model(*, actor: User, model: LanguageModel, fields: Mapping[str, Any]) -> LanguageModel:
     """Change `EDITABLE` fields. Raises `Forbidden`, `Invalid`, or `Conflict` (`language_model_is_default`)."""
     language_model_policy.check(actor, "change", model)
+    _refuse_bad_address(str(fields.get("api_base") or ""))
     with transaction.atomic():
         model = locked(model)
         _apply(model, fields, allowed=EDITABLE)
         if model.is_default and not model.is_enabled:
             raise Conflict("language_model_is_default", _("The default cannot be disabled."), field="is_enabled")
         save_with_history(model, actor=actor, reason="change", update_fields=fields.keys())
-        _forget_on_commit()
+        forget_on_commit()
     return model
 
 
+@verb(language_model_policy, "change")
 def disable_language_model(*, actor: User, model: LanguageModel) -> LanguageModel:
     """No new calls go to `model`. Raises as `update_language_model`."""
     return update_language_model(actor=actor, model=model, fields={"is_enabled": False})
 
 
+@verb(language_model_policy, "set_secret")
 def set_secret(*, actor: User, model: LanguageModel, value: str = "", variable: str = "") -> LanguageModel:
     """Keep `value` encrypted, or take the secret from the environment `variable`; neither: no secret.
 
@@ -93,10 +109,11 @@ def set_secret(*, actor: User, model: LanguageModel, value: str = "", variable: 
         model.secret = secrets.encrypt(value) if value else ""
         model.secret_variable = variable
         save_with_history(model, actor=actor, reason="set_secret", update_fields=["secret", "secret_variable"])
-        _forget_on_commit()
+        forget_on_commit()
     return model
 
 
+@verb(language_model_policy, "set_secret")
 def rotate_secrets(*, actor: User) -> int:
     """Encrypt every kept secret anew with the first key; how many. Raises `Invalid` (`secret_unreadable`)."""
     language_model_policy.check(actor, "set_secret")
@@ -108,6 +125,7 @@ def rotate_secrets(*, actor: User) -> int:
     return len(kept)
 
 
+@verb(language_model_policy, "change")
 def set_fallbacks(*, actor: User, model: LanguageModel, fallbacks: Sequence[LanguageModel]) -> LanguageModel:
     """What is called when `model` fails, in this order; replaces what was set before.
 
@@ -125,10 +143,11 @@ def set_fallbacks(*, actor: User, model: LanguageModel, fallbacks: Sequence[Lang
             Fallback(of=model, model=stand_in, position=position) for position, stand_in in enumerate(fallbacks)
         )
         save_with_history(model, actor=actor, reason="set_fallbacks", update_fields=[])
-        _forget_on_commit()
+        forget_on_commit()
     return model
 
 
+@verb(language_model_policy, "set_default")
 def set_default(*, actor: User, model: LanguageModel) -> LanguageModel:
     """Make `model` the default of its kind. Raises `Forbidden`, or `Conflict` (`language_model_disabled`)."""
     language_model_policy.check(actor, "set_default", model)
@@ -143,10 +162,11 @@ def set_default(*, actor: User, model: LanguageModel) -> LanguageModel:
         if not model.is_default:
             model.is_default = True
             save_with_history(model, actor=actor, reason="set_default", update_fields=["is_default"])
-        _forget_on_commit()
+        forget_on_commit()
     return model
 
 
+@verb(language_model_policy, "delete")
 def delete_language_model(*, actor: User, model: LanguageModel) -> None:
     """Remove a model that nothing uses, and its prices with it.
 
@@ -155,67 +175,56 @@ def delete_language_model(*, actor: User, model: LanguageModel) -> None:
     language_model_policy.check(actor, "delete", model)
     try:
         with transaction.atomic():
-            model = locked(model)
+            model = locked(model, to_delete=True)
             if model.is_default:
                 raise Conflict("language_model_is_default", _("The default cannot be deleted."))
-            ModelPrice.objects.filter(model=model).delete()
-            model.delete()
-            _forget_on_commit()
+            if are_used(list(model.prices.all())):
+                raise _in_use()
+            delete_with_history([*model.prices.all(), model], actor=actor, reason="delete")
+            forget_on_commit()
     except ProtectedError:
-        raise Conflict("language_model_in_use", _("Other records use this language model.")) from None
-
-
-def add_price(
-    *,
-    actor: User,
-    model: LanguageModel,
-    valid_from: datetime,
-    input_price: int,
-    cached_input_price: int,
-    output_price: int,
-) -> ModelPrice:
-    """What `model` costs from `valid_from` on, in micro-dollars per million tokens.
-
-    Raises `Forbidden`, `Invalid` (`price_invalid`) or `Conflict` (`model_price_exists`).
-    """
-    language_model_policy.check(actor, "add_price", model)
-    price = ModelPrice(
-        model=model,
-        valid_from=valid_from,
-        input_price=_price(input_price, "input_price"),
-        cached_input_price=_price(cached_input_price, "cached_input_price"),
-        output_price=_price(output_price, "output_price"),
-    )
-    check(price)
-    try:
-        with transaction.atomic():
-            save_with_history(price, actor=actor, reason="add_price")
-            _forget_on_commit()
-    except IntegrityError:
-        raise Conflict("model_price_exists", _("There is a price of that moment."), field="valid_from") from None
-    return price
+        raise _in_use() from None
 
 
 def _apply(model: LanguageModel, fields: Mapping[str, Any], *, allowed: Sequence[str]) -> None:
     apply(model, fields, allowed=allowed)
     if not NAME.fullmatch(model.name):
         raise Invalid("language_model_name_invalid", _("Write it as provider/model."), field="name")
-    _refuse_bad_address(model.api_base)
     refuse_bad_parameters(model.parameters)
 
 
 def _refuse_bad_address(address: str) -> None:
+    """Raise `Invalid` unless `address` is one that may be called; asks the resolver, so not within a transaction."""
     if not address:
         return
-    try:
-        parts = urlsplit(address)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_good = False
-    if not is_good or parts.query or parts.fragment or re.search(r"\s", address):
+    parts = _split(address)
+    if parts is None or parts.query or parts.fragment or re.search(r"\s", address):
         raise Invalid("api_base_invalid", _("Expected an address such as https://host/v1."), field="api_base")
     if "@" in parts.netloc:
         raise Invalid("api_base_has_credentials", _("Credentials belong into the secret."), field="api_base")
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    # A name that nobody knows yet is judged when it is called.
+    addresses = [host] if is_address(host) else addresses_of(host, port)
+    if not all(may_connect(host, port, found) for found in addresses):
+        raise _address_refused(port)
+
+
+def _split(address: str) -> SplitResult | None:
+    """The parts of a web address whose host is spelled as usual, else None."""
+    try:
+        parts = urlsplit(address)
+        is_good = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    return parts if is_good and host and host.isascii() and not is_disguised_address(host) else None
+
+
+def _address_refused(port: int) -> Invalid:
+    if not is_usual_port(port):
+        return Invalid("api_base_port", _("Expected port 80, 443, or one from 1024 on."), field="api_base")
+    message = _("This address is private. SIGNET_ALLOWED_PRIVATE_HOSTS lists the private ones that may be called.")
+    return Invalid("api_base_private", message, field="api_base")
 
 
 def _refuse_bad_secret(value: str, variable: str) -> None:
@@ -251,17 +260,14 @@ def _refuse_bad_fallback(model: LanguageModel, stand_in: LanguageModel, field: s
         raise Invalid("fallback_cycle", _("The fallbacks would go round in a circle."), field=field)
 
 
-def _price(amount: int, field: str) -> int:
-    if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount <= MAX_PRICE:
-        raise Invalid("price_invalid", _("A price is a whole number of micro-dollars, at least 0."), field=field)
-    return amount
+def _in_use() -> Conflict:
+    return Conflict("language_model_in_use", _("Other records use this language model."))
 
 
 def _name_taken() -> Conflict:
     return Conflict("language_model_name_taken", _("There is a language model of this name."), field="name")
 
 
-def _forget_on_commit() -> None:
-    """Now, for this transaction's own eyes, and once more when the change is there for all."""
-    forget_language_models()
-    transaction.on_commit(forget_language_models)
+revertible(
+    LanguageModel, EDITABLE, lambda actor, row, changes: update_language_model(actor=actor, model=row, fields=changes)
+)

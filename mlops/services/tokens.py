@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict, Unpack
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
@@ -16,17 +16,20 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from mlops.caching import ShortCache
-from mlops.errors import Invalid
+from mlops.errors import Conflict
 from mlops.models import ApiToken, User
 from mlops.policies import token_policy
-from mlops.sanitiser import refuse_unstorable
+from mlops.services import token_limits
 from mlops.services.locking import locked
+from mlops.types import Grant, Scope
+from mlops.verbs import verb
 
-CACHE_SECONDS = 5.0
-"""A right that is taken away stops working everywhere within this time, at once in the process that took it."""
+CACHE_SECONDS = 4.0
+"""A right that is taken away stops working everywhere within 5 s: requests believe this long what was looked up, and
+last a little themselves. In the process that took the right away it stops at once."""
 
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
-MAX_NAME = 100
+OVERLAP = timedelta(hours=24)
 
 # Unknown tokens are kept apart, so that a flood of them cannot push out the known ones.
 _known: ShortCache[str, User] = ShortCache(seconds=CACHE_SECONDS, size=10_000)
@@ -35,32 +38,85 @@ _unknown: ShortCache[str, None] = ShortCache(seconds=CACHE_SECONDS, size=10_000)
 InThread: TypeAlias = Callable[[Callable[[], User | None]], Awaitable[User | None]]
 
 
-def create_token(*, actor: User, user: User, name: str, expires_at: datetime | None = None) -> tuple[ApiToken, str]:
+class Limits(TypedDict, total=False):
+    """What a token is limited to. Scopes: all by default. Names of programs: none means all. Requests per minute: None
+    means that only the user's own limit holds. `expires_at`: None means never."""
+
+    scopes: Sequence[str]
+    programs: Sequence[str]
+    rate_limit: int | None
+    expires_at: datetime | None
+
+
+@verb(token_policy, "create")
+def create_token(*, actor: User, user: User, name: str, **limits: Unpack[Limits]) -> tuple[ApiToken, str]:
     """A new token of `user` and its raw form `signet_<prefix>_<secret>`, which is nowhere kept and never shown again.
 
-    Raises `Forbidden`, or `Invalid` (`token_name_missing`, `token_name_too_long`, `token_already_expired`).
+    An actor who came with a token themselves makes none that may do more; what is not said is as in their own.
+    Raises `Forbidden` (`token_exceeds_own` too), or `Invalid` (`token_name_missing`, `token_name_too_long`,
+    `token_already_expired`, `token_scope_unknown`, `token_useless`, `token_program_unknown`, `token_programs_too_many`,
+    `rate_limit_invalid`).
     """
     token_policy.check(actor, "create", ApiToken(user=user))
-    refuse_unstorable(name, "name")
-    _refuse_bad_token(name.strip(), expires_at)
-    prefix = secrets.token_hex(4)
-    raw = f"signet_{prefix}_{secrets.token_hex(24)}"
-    token = ApiToken.objects.create(
-        user=user, name=name.strip(), prefix=prefix, digest=_digest(raw), expires_at=expires_at
+    asked = {**token_limits.limits_by_default(actor), **limits}
+    token = ApiToken(
+        user=user,
+        name=token_limits.checked_name(name),
+        scopes=token_limits.checked_scopes(asked["scopes"]),
+        programs=token_limits.checked_programs(actor, asked["programs"]),
+        rate_limit=token_limits.checked_rate(asked["rate_limit"]),
+        expires_at=token_limits.checked_expiry(limits.get("expires_at")),
     )
+    token_limits.refuse_more_than_own(actor, token)
+    raw = _saved_with_secret(token)
     forget_tokens()
     return token, raw
 
 
-def _refuse_bad_token(name: str, expires_at: datetime | None) -> None:
-    if not name:
-        raise Invalid("token_name_missing", _("A token needs a name."), field="name")
-    if len(name) > MAX_NAME:
-        raise Invalid("token_name_too_long", _("A token's name has at most 100 characters."), field="name")
-    if expires_at is not None and expires_at <= timezone.now():
-        raise Invalid("token_already_expired", _("The expiry lies in the past."), field="expires_at")
+@verb(token_policy, "rotate")
+def rotate_token(*, actor: User, token: ApiToken, overlap: timedelta = OVERLAP) -> tuple[ApiToken, str]:
+    """A token to use instead of `token`, of the same name and limits, and its raw form, which is never shown again.
+
+    `token` stays usable for `overlap` (at most 30 days, and never longer than it was) and is linked to what replaces
+    it. One that would have expired is followed by one that lives as long as it was to live. Raises `Forbidden`
+    (`token_exceeds_own` too), `Invalid` (`token_overlap_invalid`), or `Conflict` (`token_revoked`, `token_expired`,
+    `token_already_rotated`).
+    """
+    token_policy.check(actor, "rotate", token)
+    token_limits.checked_overlap(overlap)
+    with transaction.atomic():
+        old = locked(token)
+        _refuse_to_rotate(old)
+        token_limits.refuse_more_than_own(actor, old)
+        now = timezone.now()
+        kept = {name: getattr(old, name) for name in ("user_id", "name", "scopes", "programs", "rate_limit")}
+        new = ApiToken(**kept, expires_at=old.expires_at and now + (old.expires_at - old.created_at))
+        raw = _saved_with_secret(new)
+        old.replaced_by = new
+        old.expires_at = min(old.expires_at or now + overlap, now + overlap)
+        old.save(update_fields=["replaced_by", "expires_at", "updated_at"])
+        forget_tokens_on_commit()
+    return new, raw
 
 
+def _refuse_to_rotate(token: ApiToken) -> None:
+    if token.revoked_at is not None:
+        raise Conflict("token_revoked", _("The token is revoked."))
+    if token.replaced_by_id is not None:
+        raise Conflict("token_already_rotated", _("The token has been replaced already."))
+    if not token.is_usable:
+        raise Conflict("token_expired", _("The token has expired."))
+
+
+def _saved_with_secret(token: ApiToken) -> str:
+    token.prefix = secrets.token_hex(4)
+    raw = f"signet_{token.prefix}_{secrets.token_hex(24)}"
+    token.digest = _digest(raw)
+    token.save()
+    return raw
+
+
+@verb(token_policy, "revoke")
 def revoke_token(*, actor: User, token: ApiToken) -> ApiToken:
     """Make `token` useless for ever; repeating it changes nothing. Raises `Forbidden`."""
     token_policy.check(actor, "revoke", token)
@@ -73,28 +129,29 @@ def revoke_token(*, actor: User, token: ApiToken) -> ApiToken:
     return token
 
 
-def authenticate_token(raw: str) -> User | None:
-    """Whose usable token `raw` is, or None. Reads the database at most once in 5 s per token and process.
+def authenticate_token(raw: str, *, younger_than_s: float | None = None) -> User | None:
+    """Whose usable token `raw` is, with its grant, or None. Reads the database at most once in `CACHE_SECONDS`, or
+    once it knows nothing younger than asked, per token and process.
 
-    The row is a copy for the caller; its balance may be 5 s old.
+    The row is a copy for the caller; its balance may be as old.
     """
-    found = _remembered(raw)
-    if found is None:
-        user = _looked_up(raw)
-        return None if user is None else copy.copy(user)
-    return found[0]
+    found = _shared(raw, younger_than_s)
+    user = _looked_up(raw, younger_than_s) if found is None else found[0]
+    return copy.copy(user)
 
 
-async def cached_actor(raw: str, in_thread: InThread | None = None) -> User | None:
+async def cached_actor(
+    raw: str, in_thread: InThread | None = None, *, younger_than_s: float | None = None
+) -> User | None:
     """`authenticate_token` for the event loop: takes a thread (of `in_thread` if given) only to look it up.
 
     The row is shared by all who ask: it is to be read only.
     """
-    if found := _shared(raw):
+    if found := _shared(raw, younger_than_s):
         return found[0]
     if in_thread is not None:
-        return await in_thread(lambda: authenticate_token(raw))
-    return await sync_to_async(authenticate_token)(raw)
+        return await in_thread(lambda: authenticate_token(raw, younger_than_s=younger_than_s))
+    return await sync_to_async(authenticate_token)(raw, younger_than_s=younger_than_s)
 
 
 def forget_tokens() -> None:
@@ -109,23 +166,19 @@ def forget_tokens_on_commit() -> None:
     transaction.on_commit(forget_tokens)
 
 
-def _remembered(raw: str) -> tuple[User | None] | None:
-    found = _shared(raw)
-    return found and (copy.copy(found[0]),)
-
-
-def _shared(raw: str) -> tuple[User | None] | None:
+def _shared(raw: str, younger_than_s: float | None) -> tuple[User | None] | None:
     digest = _digest(raw)
-    return _known.get(digest) or _unknown.get(digest)
+    return _known.get(digest, younger_than_s) or _unknown.get(digest)
 
 
-def _looked_up(raw: str) -> User | None:
+def _looked_up(raw: str, younger_than_s: float | None) -> User | None:
     digest = _digest(raw)
     if not raw.startswith("signet_"):
         return None
     try:
-        return _known.get_or_load(digest, lambda: _owner(digest))
+        return _known.get_or_load(digest, lambda: _owner(digest), younger_than_s)
     except ApiToken.DoesNotExist:
+        _known.discard(digest)
         return _unknown.get_or_load(digest, lambda: None)
 
 
@@ -136,6 +189,7 @@ def _owner(digest: str) -> User:
     if token.last_used_at is None or now - token.last_used_at > USE_IS_NOTED_EVERY:
         ApiToken.objects.filter(due, pk=token.pk).update(last_used_at=now)
     owner: User = token.user
+    owner.grant = Grant(token.pk, frozenset(map(Scope, token.scopes)), frozenset(token.programs), token.rate_limit)
     return owner
 
 

@@ -17,13 +17,17 @@ from mlops.models import ApiToken, User
 from mlops.policies import user_policy
 from mlops.services.history import save_with_history
 from mlops.services.locking import locked
+from mlops.services.reverting import revertible
+from mlops.services.token_limits import checked_rate
 from mlops.services.tokens import forget_tokens_on_commit
 from mlops.services.validation import apply, refusal_of
 from mlops.types import Role
+from mlops.verbs import verb
 
-EDITABLE = ("role", "time_zone", "email", "first_name", "last_name", "has_hard_limit")
+EDITABLE = ("role", "time_zone", "email", "first_name", "last_name", "has_hard_limit", "rate_limit")
 
 
+@verb(user_policy, "create")
 def create_user(*, actor: User, username: str, password: str | None = None, **fields: Any) -> User:
     """A new account (`EDITABLE` fields). Without a password it can only use tokens.
 
@@ -34,6 +38,7 @@ def create_user(*, actor: User, username: str, password: str | None = None, **fi
     user.set_unusable_password()
     apply(user, {"username": user.username, **fields}, allowed=(*EDITABLE, "username"))
     _refuse_unknown_time_zone(user.time_zone)
+    checked_rate(user.rate_limit)
     if password is not None:
         _set_password(user, password)
     if User.objects.filter(username=user.username).exists():
@@ -46,6 +51,7 @@ def create_user(*, actor: User, username: str, password: str | None = None, **fi
     return user
 
 
+@verb(user_policy, "change")
 def update_user(*, actor: User, user: User, fields: Mapping[str, Any]) -> User:
     """Change `EDITABLE` fields. Raises `Forbidden`, `Invalid`, or `Conflict` (`last_admin`)."""
     user_policy.check(actor, "change", user)
@@ -54,6 +60,7 @@ def update_user(*, actor: User, user: User, fields: Mapping[str, Any]) -> User:
         was_admin = user.role == Role.ADMIN and user.is_active
         apply(user, fields, allowed=EDITABLE)
         _refuse_unknown_time_zone(user.time_zone)
+        checked_rate(user.rate_limit)
         if was_admin and user.role != Role.ADMIN:
             _refuse_last_admin(user)
         save_with_history(user, actor=actor, reason="change", update_fields=fields.keys())
@@ -61,6 +68,7 @@ def update_user(*, actor: User, user: User, fields: Mapping[str, Any]) -> User:
     return user
 
 
+@verb(user_policy, "change")
 def set_password(*, actor: User, user: User, password: str) -> User:
     """Set a password that the site's rules accept. Raises `Forbidden` or `Invalid`."""
     user_policy.check(actor, "change", user)
@@ -70,6 +78,7 @@ def set_password(*, actor: User, user: User, password: str) -> User:
         return save_with_history(user, actor=actor, reason="set_password", update_fields=["password"])
 
 
+@verb(user_policy, "deactivate")
 def deactivate_user(*, actor: User, user: User) -> User:
     """Close an account: no login, no token, its rows stay. Repeating it changes nothing.
 
@@ -87,6 +96,7 @@ def deactivate_user(*, actor: User, user: User) -> User:
     return user
 
 
+@verb(user_policy, "deactivate")
 def anonymise_user(*, actor: User, user: User) -> User:
     """Deactivate and forget the person: names, email, password and tokens go, in the history too; the rows stay.
 
@@ -131,3 +141,6 @@ def _set_password(user: User, password: str) -> None:
         refusal = refusal_of(ValidationError({"password": error.error_list}))
         raise refusal from None
     user.set_password(password)
+
+
+revertible(User, EDITABLE, lambda actor, row, changes: update_user(actor=actor, user=row, fields=changes))

@@ -1,12 +1,15 @@
 import threading
+from io import StringIO
 from uuid import UUID
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from mlops.errors import Conflict, Forbidden, InsufficientCredits, Invalid
 from mlops.models import CreditEntry, User
 from mlops.selectors import proven_balance, unproven_balances
+from mlops.services.balances import repair_balance
 from mlops.services.credits import Subject, grant_credits, refund_credits, release, reserve, settle
 from mlops.services.history import operator
 from tests.factories import make_user
@@ -206,3 +209,39 @@ def test_concurrent_grants_with_one_key_give_once() -> None:
     assert len(lines) == 5
     assert len(set(lines)) == 1
     assert balance(user) == CREDIT
+
+
+def test_the_check_says_which_balances_differ_and_fails(alice: User, bob: User) -> None:
+    User.objects.filter(pk=bob.pk).update(ml_credits=1)
+    out, err = StringIO(), StringIO()
+
+    with pytest.raises(CommandError, match="1 balances differ"):
+        call_command("check_credits", stdout=out, stderr=err)
+
+    assert err.getvalue() == "bob: cached 1, ledger 100000000 micro-credits\n"
+    bob.refresh_from_db()
+    assert bob.ml_credits == 1
+
+
+def test_the_repair_caches_what_the_ledger_says_and_leaves_a_trail(alice: User, bob: User) -> None:
+    User.objects.filter(pk=bob.pk).update(ml_credits=1)
+    lines, states = list(CreditEntry.objects.values_list("pk", "amount")), alice.history.count()
+    out = StringIO()
+
+    call_command("check_credits", "--repair", stdout=out, stderr=StringIO())
+    call_command("check_credits", stdout=out)
+
+    assert balance(bob) == 100 * CREDIT
+    assert bob.history.first().history_change_reason == "repair_balance: 1 -> 100000000"
+    assert alice.history.count() == states
+    assert list(CreditEntry.objects.values_list("pk", "amount")) == lines
+    assert "bob: now 100000000 micro-credits" in out.getvalue()
+
+
+def test_only_admins_repair(alice: User, erin: User) -> None:
+    User.objects.filter(pk=alice.pk).update(ml_credits=1)
+    for actor in (alice, erin):
+        with pytest.raises(Forbidden):
+            repair_balance(actor=actor, user=alice)
+    alice.refresh_from_db()
+    assert alice.ml_credits == 1

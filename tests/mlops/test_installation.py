@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.conf import settings as of_the_tests
 
+from mlops.egress import allow_private_hosts
 from mlops.errors import Forbidden
 from mlops.models import LanguageModel, User
 from mlops.selectors import default_language_model, language_model_spec
@@ -82,6 +84,15 @@ def test_then_a_running_ollama(ollama: list[Any]) -> None:
     choice = choose_default_model()
 
     assert (choice.name, choice.api_base) == ("ollama_chat/llama3.2:3b", installation.OLLAMA)
+
+
+def test_an_ollama_that_may_not_be_called_is_none(ollama: list[Any]) -> None:
+    ollama.append({"models": [{"name": "llama3.2:3b"}]})
+    allow_private_hosts([])
+    try:
+        assert choose_default_model().name == MATCHER_NAME
+    finally:
+        allow_private_hosts(of_the_tests.SIGNET_ALLOWED_PRIVATE_HOSTS)
 
 
 @pytest.mark.parametrize("answer", [{"models": []}, {}, [], {"models": [{"name": 5}]}, {"models": None}, "x"])

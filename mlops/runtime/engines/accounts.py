@@ -1,20 +1,12 @@
-"""What a call asked, answered and used, in the form that traces keep."""
+"""What a call asked and answered, in the form that traces keep."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from dspy.lm15 import Message, Request, Response, TextPart, ThinkingPart, ToolCallPart, ToolResultPart, Usage
-
-from mlops.types import TokenUsage
-
-_CACHE_APART = "anthropic"
-"""Providers of this family count cached input apart from the input, all others as a part of it."""
-
-_REASONING_APART = frozenset({"gemini", "vertex", "xai"})
-"""Providers that count reasoning apart from the output."""
+from dspy.lm15 import Message, Request, TextPart, ThinkingPart, ToolCallPart, ToolResultPart
 
 
 def messages_of(request: Request) -> list[dict[str, Any]]:
@@ -42,29 +34,6 @@ def output_of(message: Message) -> str | dict[str, Any]:
     if calls := [part for part in message.parts if isinstance(part, ToolCallPart)]:
         output["tool_calls"] = [{"name": call.name, "arguments": dict(call.input)} for call in calls]
     return output
-
-
-def usage_of(usage: Usage, provider: str) -> TokenUsage | None:
-    """Tokens counted alike for all providers; None when this one told none."""
-    if usage.input_tokens is None and usage.output_tokens is None:
-        return None
-    read, written = usage.input_tokens or 0, usage.output_tokens or 0
-    cached, reasoning = usage.cache_read_tokens or 0, usage.reasoning_tokens or 0
-    if _CACHE_APART in provider:
-        read += cached + (usage.cache_write_tokens or 0)
-    if provider in _REASONING_APART:
-        written += reasoning
-    return TokenUsage(read, written, min(cached, read), min(reasoning, written))
-
-
-def raw_usage_of(response: Response) -> Mapping[str, Any]:
-    """The usage as the provider wrote it, or lm15's reading where the original is not kept."""
-    told = response.provider_data or {}
-    for key in ("usage", "usageMetadata"):
-        if isinstance(told.get(key), Mapping):
-            return {name: value for name, value in told[key].items() if value is not None}
-    fields = Usage.__dataclass_fields__
-    return {name: value for name in fields if (value := getattr(response.usage, name)) is not None}
 
 
 def _joined(message: Message) -> str:

@@ -56,6 +56,13 @@ class ModelRefused(Exception):
         self.failure = failure
 
 
+class AddressRefused(lm15.ConfigurationError):  # type: ignore[misc]  # lm15 ships no types
+    """The provider's address is one that this system does not connect to."""
+
+    def __init__(self) -> None:
+        super().__init__("The address of the provider is private, or its port is not one of the web.")
+
+
 def refused(spec: LanguageModelSpec, reason: str) -> ModelRefused:
     """The error for a specification that no call can be made with."""
     return ModelRefused(ModelFailure(ModelErrorCode.INVALID_REQUEST, shown(reason, spec.api_key), spec.name))
@@ -152,13 +159,15 @@ def _unknown(error: BaseException) -> str:
 def _trouble(error: BaseException) -> str:
     if isinstance(error, lm15.TransportError | dspy.LMTransportError):
         return "The provider could not be reached, or broke the connection off{http}."
+    if 300 <= (getattr(error, "status", None) or 0) < 400:
+        return "The provider answered with a redirect, and none is followed{http}."
     if isinstance(error, lm15.ServerError | dspy.LMServerError):
         return "The provider failed{http}."
     return "The provider gave an answer that is not one of its protocol{http}."
 
 
 def _refusal(error: BaseException, said: str) -> str:
-    if said and getattr(error, "provider", None) == "builtin":
+    if said and (isinstance(error, AddressRefused) or getattr(error, "provider", None) == "builtin"):
         return said
     return f"The provider refused the request: {said}" if said else _message(ModelErrorCode.INVALID_REQUEST, error)
 

@@ -13,6 +13,7 @@ from dspy.lm15 import Config, Request, request_from_openai_chat
 
 from mlops.runtime.engines.failures import refused, shown
 from mlops.runtime.engines.providers import Line, line_to, provider_of
+from mlops.runtime.tiers import tier_asked
 from mlops.types import LanguageModelSpec
 
 _DSPYS = frozenset({"n", "rollout_id"})
@@ -56,6 +57,7 @@ class Link:
         self.spec = spec
         self.provider = provider_of(spec)
         self.config = _config_of(spec)
+        self.tier = tier_asked(spec.parameters)
         self.described = _description(spec)
         self.is_retired = False
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
@@ -87,9 +89,11 @@ class Link:
         """Hang up as soon as no call is under way. A later call still works and hangs up after itself."""
         self.is_retired = True
         for loop in list(self._clients):
+            hanging_up = self._hang_up_if_idle()
             try:
-                asyncio.run_coroutine_threadsafe(self._hang_up_if_idle(), loop)
+                asyncio.run_coroutine_threadsafe(hanging_up, loop)
             except RuntimeError:  # the loop is closed: its sockets are closed along with the client
+                hanging_up.close()
                 self._forget(loop)
 
     async def hang_up(self) -> None:

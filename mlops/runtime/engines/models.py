@@ -16,6 +16,7 @@ from mlops.runtime.engines.bridge import forget_bridge
 from mlops.runtime.engines.engine import AsyncMeteredEngine, MeteredEngine
 from mlops.runtime.engines.failures import refused
 from mlops.runtime.engines.links import Link
+from mlops.runtime.engines.litellm_door import close_litellm_clients
 from mlops.runtime.engines.patience import flattened
 from mlops.runtime.engines.providers import is_matcher, matcher
 from mlops.types import LanguageModelKind, LanguageModelSpec
@@ -89,6 +90,7 @@ def close_language_models() -> None:
 async def aclose_language_models() -> None:
     """At the end of an event loop: close its connections. Calls still under way on it fail."""
     await _models.hang_up()
+    await close_litellm_clients()
 
 
 def build(spec: LanguageModelSpec) -> dspy.LM:

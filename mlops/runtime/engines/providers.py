@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,11 +10,11 @@ from typing import Protocol
 
 from dspy._vendor.lm15.registry import lookup
 from dspy._vendor.lm15.router import LITELLM_PROVIDER_PREFIXES
-from dspy._vendor.lm15.transports import StdlibAsyncTransport
-from dspy.clients._litellm import get_litellm
 from dspy.clients.engines import AsyncLiteLLMEngine
 from dspy.lm15 import AsyncLMRouter, NotConfiguredError, Request, Response, RouterConfig
 
+from mlops.runtime.engines.connections import GuardedTransport
+from mlops.runtime.engines.litellm_door import litellm_loaded, refusals_told
 from mlops.runtime.matcher import MODEL as EXAMPLE_MATCHER
 from mlops.runtime.matcher import AsyncExampleMatcher, ExampleMatcher
 from mlops.types import LanguageModelSpec
@@ -97,12 +96,12 @@ def _key(spec: LanguageModelSpec, provider: str) -> str:
     return str(key)
 
 
-def _transport(concurrency_limit: int) -> StdlibAsyncTransport:
+def _transport(concurrency_limit: int) -> GuardedTransport:
     """Connections without per-operation timeouts: the attempt as a whole has one, and each costs an asyncio task.
 
     Proxies of the environment are honoured; where there are none, it is not searched at every call.
     """
-    return StdlibAsyncTransport(
+    return GuardedTransport(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=None,
         write_timeout=None,
@@ -119,20 +118,18 @@ def _litellm_line(spec: LanguageModelSpec) -> Line:
 
 
 class _LiteLLM:
-    """DSPy's LiteLLM engine. LiteLLM takes more than a second and 130 MB to import: not before it is called."""
+    """DSPy's LiteLLM engine, with LiteLLM loaded when it is first called."""
 
     def __init__(self, engine: AsyncLiteLLMEngine) -> None:
         self._engine = engine
 
     async def complete(self, request: Request) -> Response:
-        await _load_litellm()
-        return await self._engine.complete(request)
+        await litellm_loaded()
+        with refusals_told():
+            return await self._engine.complete(request)
 
     async def stream(self, request: Request) -> AsyncIterator[object]:
-        await _load_litellm()
-        async for event in self._engine.stream(request):
-            yield event
-
-
-async def _load_litellm() -> None:
-    await asyncio.to_thread(get_litellm, feature="engines")  # the one place that imports LiteLLM
+        await litellm_loaded()
+        with refusals_told():
+            async for event in self._engine.stream(request):
+                yield event

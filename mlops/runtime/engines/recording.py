@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dspy.lm15 import Request, Response
 
-from mlops.runtime.engines.accounts import messages_of, output_of, raw_usage_of, usage_of
+from mlops.runtime.engines.accounts import messages_of, output_of
+from mlops.runtime.engines.bills import raw_usage_of, unpriced_part, usage_of
 from mlops.runtime.engines.links import Link
 from mlops.runtime.engines.patience import Patience
 from mlops.runtime.recorder import Recorder, Span, current_recorder, span
-from mlops.types import ModelFailure, SpanKind, TokenUsage
+from mlops.types import ModelFailure, SpanKind
 
 
 class CallRecord:
@@ -32,16 +35,19 @@ class CallRecord:
         self.billed(link, response)
 
     def billed(self, link: Link, response: Response) -> None:
-        """Count what an answer used, broken off or whole. Where the provider told nothing, the cost is unknown."""
-        told = usage_of(response.usage, link.provider)
-        usage = told or TokenUsage()
-        cost = self._recorder.meter(link.spec.name, usage, None if told is None else link.spec.price)
+        """Count what an answer used, broken off or whole. What tokens do not tell makes the cost unknown."""
+        raw = raw_usage_of(response)
+        usage = usage_of(response, raw, link.provider)
+        if reason := unpriced_part(response, raw, link.tier):
+            usage = replace(usage, unpriced=1)
+            self._span.attributes["unpriced"] = reason
+        cost = self._recorder.meter(link.spec.name, usage, link.spec.price)
         if self._span.usage is None:
             self._span.usage, self._span.cost = usage, cost
         else:
             self._span.usage += usage
             self._span.cost = None if cost is None or self._span.cost is None else self._span.cost + cost
-        self._span.raw_usage = raw_usage_of(response)
+        self._span.raw_usage = raw
         self._beware(link, response)
         self._recorder.models[link.spec.name] = link.described
 

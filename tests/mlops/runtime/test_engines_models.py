@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import os
+import warnings
+from dataclasses import replace
 from typing import Any, Literal
 
 import dspy
@@ -12,7 +15,10 @@ import pytest
 
 from mlops.runtime.adapters import adapter
 from mlops.runtime.context import execution_context
+from mlops.runtime.embeddings import aclose_embedding_models, aembed
 from mlops.runtime.engines import ModelRefused, close_language_models, failure_of, language_model
+from mlops.runtime.engines.links import Link
+from mlops.runtime.engines.litellm_door import litellm_loaded
 from mlops.runtime.engines.models import LanguageModels
 from mlops.runtime.matcher import MODEL
 from mlops.runtime.recorder import Recorder, recording
@@ -49,6 +55,18 @@ def test_dspy_does_nothing_of_its_own(provider: Provider) -> None:
     lm = language_model(spec_of(provider, parameters={"temperature": 0.5}))
     assert (lm.cache, lm.num_retries, lm.kwargs["temperature"]) == (False, 0, 0.5)
     assert copy.deepcopy(lm).engine is lm.engine
+
+
+def test_model_whose_loop_is_gone_is_let_go(provider: Provider) -> None:
+    link = Link(spec_of(provider))
+
+    async def connected() -> None:
+        link.client()
+
+    asyncio.run(connected())
+    assert link.lines == 1
+    link.retire()  # a coroutine that nobody awaits would be an error of this test
+    assert link.lines == 0
 
 
 def test_cache_is_bounded_and_closes_what_it_drops(provider: Provider) -> None:
@@ -206,19 +224,59 @@ def test_local_servers_need_no_secret(provider: Provider) -> None:
         assert ask(spec_of(provider, name, api_key=None))[0].answer == "some answer"
 
 
-def test_provider_that_lm15_lacks_is_reached_through_litellm(provider: Provider) -> None:
-    spec = spec_of(provider, "together_ai/stub", timeout_s=60, deadline_s=60, max_retries=0)
+@pytest.fixture
+def litellm() -> Any:
+    """LiteLLM, loaded before anything is timed: that alone takes seconds on a busy machine."""
+    return run(litellm_loaded())
+
+
+def test_provider_that_lm15_lacks_is_reached_through_litellm(provider: Provider, litellm: Any) -> None:
+    spec = spec_of(provider, "together_ai/stub", timeout_s=60, deadline_s=60)
     prediction, recorder = ask(spec)
     assert prediction.answer == "some answer"
     assert provider.requests[0].body["model"] == "stub"
     assert recorder.usage.total > 0
     assert recorder.cost == llm_span(recorder).cost
-    provider.script(status(401), status(429, retry_after=3600), status(500))
-    codes = [fail(spec)[0].code for _ in range(3)]
-    assert codes == [
-        ModelErrorCode.AUTHENTICATION,
-        ModelErrorCode.RATE_LIMITED,
-        ModelErrorCode.PROVIDER_UNAVAILABLE,
-    ]
-    provider.script(hang())
-    assert fail(spec_of(provider, "together_ai/stub", timeout_s=0.3, max_retries=0))[0].code is ModelErrorCode.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (status(401), ModelErrorCode.AUTHENTICATION),
+        (status(429, retry_after=3600), ModelErrorCode.RATE_LIMITED),
+        (status(500), ModelErrorCode.PROVIDER_UNAVAILABLE),
+        (hang(), ModelErrorCode.TIMEOUT),
+    ],
+    ids=["401", "429", "500", "hang"],
+)
+def test_faults_behind_litellm_have_the_same_codes(
+    provider: Provider, litellm: Any, fault: Any, code: ModelErrorCode
+) -> None:
+    provider.script(*[fault] * 3)
+    timeout_s = 0.5 if code is ModelErrorCode.TIMEOUT else 60
+    assert fail(spec_of(provider, "together_ai/stub", timeout_s=timeout_s, deadline_s=60))[0].code is code
+
+
+def test_clients_of_litellm_end_with_their_loop(provider: Provider, litellm: Any) -> None:
+    """It keeps them by the loop's place in memory, where the next loop may be made."""
+    spec = spec_of(provider, "together_ai/stub", timeout_s=60, deadline_s=60)
+    vectors = replace(spec, name="openai_like/vectors", kind=LanguageModelKind.EMBEDDING)
+
+    async def both() -> str:
+        await aask(spec, Recorder())
+        await aembed(vectors, ["a card"])
+        mark = str(id(asyncio.get_running_loop()))
+        assert len(kept(mark)) == 2
+        await aclose_embedding_models()
+        return mark
+
+    def kept(mark: str) -> list[str]:
+        return [key for key in litellm.in_memory_llm_clients_cache.cache_dict if key.endswith(mark)]
+
+    gc.collect()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        mark = run(both())
+        gc.collect()
+    assert kept(mark) == []
+    assert [str(warning.message) for warning in told if warning.category is ResourceWarning] == []

@@ -126,7 +126,7 @@ def test_failed_answer_that_was_billed_is_counted_once(provider: Provider, strea
     with pytest.raises(LM15Error) as caught:
         streaming(spec_of(provider), recorder)
     assert failure_of(caught.value).code is ModelErrorCode.PROVIDER_UNAVAILABLE
-    assert recorder.usage == TokenUsage(50, 2)
+    assert recorder.usage == TokenUsage(50, 2, requests=1, largest_input=50)
     assert recorder.cost == llm_span(recorder).cost == 50 * 3 + 2 * 10
 
 

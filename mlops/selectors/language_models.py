@@ -1,64 +1,23 @@
-"""Reads of the foundation that cross models, and lookups in the scope of an actor."""
+"""Language models as the runtime needs them: prices in force, secrets and fallbacks resolved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from mlops import secrets
 from mlops.caching import ShortCache
-from mlops.errors import NotFound, Unavailable
-from mlops.models import CreditEntry, Fallback, LanguageModel, ModelPrice, User
-from mlops.querysets import Viewer
+from mlops.errors import Unavailable
+from mlops.models import Fallback, LanguageModel, ModelPrice
+from mlops.selectors.rows import not_found
 from mlops.types import LanguageModelKind, LanguageModelSpec, Price
 
-M = TypeVar("M", bound=models.Model)
-
 _specs: ShortCache[UUID, LanguageModelSpec] = ShortCache(seconds=1.0, size=1_000)
-
-
-def access(model: type[M], *, actor: Viewer, id: Any) -> M:
-    """The row `id` if `actor` may read it. Raises `NotFound` for what is missing, malformed or not theirs alike."""
-    manager: Any = model._default_manager
-    try:
-        key = id if isinstance(id, UUID) else UUID(str(id))
-    except ValueError:
-        key = None
-    found: M | None = manager.visible_to(actor).filter(pk=key).first() if key else None
-    if found is None:
-        raise not_found(model)
-    return found
-
-
-def not_found(model: type[models.Model]) -> NotFound:
-    return NotFound(
-        f"{code_name(model)}_not_found", _("There is no such %(kind)s.") % {"kind": model._meta.verbose_name}
-    )
-
-
-def code_name(model: type[models.Model]) -> str:
-    """How error codes spell a model: `language_model` for LanguageModel."""
-    name = model.__name__
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
-
-
-def proven_balance(user: User) -> int:
-    """The balance that the ledger proves, in micro-credits."""
-    return int(CreditEntry.objects.filter(user=user).aggregate(total=Sum("amount", default=0))["total"])
-
-
-def unproven_balances() -> Iterable[tuple[User, int]]:
-    """Accounts whose cached balance is not the sum of their ledger, with that sum. Empty when all is well."""
-    proven = User.objects.annotate(proven=Sum("credit_entries__amount", default=0))
-    return [(user, user.proven) for user in proven.exclude(ml_credits=models.F("proven")).order_by("username")]
 
 
 def default_language_model(kind: LanguageModelKind = LanguageModelKind.CHAT) -> LanguageModel:
@@ -100,7 +59,7 @@ def forget_language_models() -> None:
 def price_at(model: LanguageModel, at: datetime) -> Price | None:
     """The dated price in force `at`, or None: an unknown price is unknown, not zero."""
     row: ModelPrice | None = model.prices.filter(valid_from__lte=at).order_by("-valid_from").first()
-    return None if row is None else Price(str(row.pk), row.input_price, row.cached_input_price, row.output_price)
+    return None if row is None else row.as_price()
 
 
 def fallback_chain(model: LanguageModel) -> list[LanguageModel]:
