@@ -8,6 +8,6 @@ dataset_policy = Policy(
     "dataset", {"view": engineers, "create": engineers, "change": engineers, "freeze": engineers, "delete": engineers}
 )
 
-corpus_policy = Policy(
-    "corpus", {"view": engineers, "create": engineers, "change": engineers, "freeze": engineers, "delete": engineers}
-)
+corpus_policy = Policy("corpus", {"view": engineers, "create": engineers, "freeze": engineers, "delete": engineers})
+
+import_policy = Policy("import", {"view": engineers, "cancel": engineers})

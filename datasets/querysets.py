@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from mlops.querysets import ScopedQuerySet
+from datasets.types import VersionState
+from mlops.querysets import ScopedQuerySet, Viewer
 
 
 class VersionedQuerySet(ScopedQuerySet[Any]):
@@ -21,6 +22,10 @@ class VersionedQuerySet(ScopedQuerySet[Any]):
     def unfrozen(self) -> Self:
         return self.filter(frozen_at=None)
 
+    def ready(self) -> Self:
+        """Those whose content is all there."""
+        return self.filter(state=VersionState.READY)
+
 
 class DatasetQuerySet(VersionedQuerySet):
     pass
@@ -31,8 +36,15 @@ class CorpusQuerySet(VersionedQuerySet):
 
 
 class ExampleQuerySet(ScopedQuerySet[Any]):
-    pass
+    def known_to(self, viewer: Viewer) -> Self:
+        """Of a dataset that is being imported nothing can be seen."""
+        return super().known_to(viewer).filter(dataset__state=VersionState.READY)
 
 
 class PassageQuerySet(ScopedQuerySet[Any]):
+    def known_to(self, viewer: Viewer) -> Self:
+        return super().known_to(viewer).filter(corpus__state=VersionState.READY)
+
+
+class ImportQuerySet(ScopedQuerySet[Any]):
     pass

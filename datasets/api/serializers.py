@@ -1,9 +1,17 @@
-"""Shapes of datasets and corpora as they are read."""
+"""Shapes of datasets and corpora."""
 
 from __future__ import annotations
 
-from datasets.models import Corpus, Dataset, Example, Passage
-from mlops.api.serializers import RecordSerializer
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from datasets.models import TYPE_CHOICES, Corpus, Dataset, Example, Passage
+from mlops.api.serializers import RecordSerializer, StrictSerializer
+
+MAX_INLINE = 10_000
+"""Examples that are read and written as part of their dataset."""
 
 VERSION = ["id", "name", "version", "description", "size", "content_hash", "frozen_at", "created_at", "updated_at"]
 
@@ -11,15 +19,42 @@ VERSION = ["id", "name", "version", "description", "size", "content_hash", "froz
 class DatasetRowSerializer(RecordSerializer):
     class Meta:
         model = Dataset
-        fields = [*VERSION, "type"]
+        fields = [*VERSION, "type", "state"]
         read_only_fields = fields
 
 
 class DatasetSerializer(RecordSerializer):
+    data = serializers.SerializerMethodField(  # type: ignore[assignment]  # a field, not the property of the same name
+        help_text=f"The examples in their order; null beyond {MAX_INLINE}, which `/examples/?dataset=` has in pages."
+    )
+
     class Meta:
         model = Dataset
-        fields = [*VERSION, "type", "schema", "statistics"]
+        fields = [*VERSION, "type", "state", "schema", "statistics", "data"]
         read_only_fields = fields
+
+    @extend_schema_field({"type": ["array", "null"], "items": {"type": "object"}})  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+    def get_data(self, dataset: Dataset) -> list[Any] | None:
+        if dataset.size > MAX_INLINE:
+            return None
+        rows = dataset.examples.visible_to(self.context["request"].user)
+        return list(rows.order_by("position").values_list("data", flat=True))
+
+
+class DatasetWriteSerializer(StrictSerializer):
+    """What can be changed; schema and data only while nothing uses the dataset."""
+
+    description = serializers.CharField(required=False, allow_blank=True)
+    schema = serializers.DictField(required=False, help_text="JSON Schema of one example.")
+    data = serializers.ListField(  # type: ignore[assignment]  # as above
+        child=serializers.DictField(), required=False, help_text=f"All examples, at most {MAX_INLINE}."
+    )
+
+
+class DatasetCreateSerializer(DatasetWriteSerializer):
+    name = serializers.CharField()
+    type = serializers.ChoiceField(TYPE_CHOICES)
+    data = serializers.ListField(child=serializers.DictField(), help_text=f"The examples, at most {MAX_INLINE}.")
 
 
 class ExampleRowSerializer(RecordSerializer):
@@ -37,9 +72,13 @@ class ExampleSerializer(RecordSerializer):
 
 
 class CorpusSerializer(RecordSerializer):
+    embedding_model = serializers.CharField(
+        source="embedding_model.name", default=None, read_only=True, allow_null=True, help_text="Of its vectors."
+    )
+
     class Meta:
         model = Corpus
-        fields = VERSION
+        fields = [*VERSION, "state", "embedding_model", "dimensions"]
         read_only_fields = fields
 
 

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from datasets import services
 from datasets.models import Corpus, Dataset, Example, Passage
 from datasets.types import DatasetType, PassageSpec
-from mlops.errors import Conflict, Forbidden, Invalid
+from mlops.errors import Conflict, Forbidden, Invalid, NotFound
 from mlops.models import User
 
 EXAMPLES: list[dict[str, Any]] = [
@@ -36,12 +36,43 @@ def test_examples_become_rows_in_their_order(erin: User) -> None:
     assert (dataset.version, dataset.size, dataset.frozen_at) == (1, 2, None)
 
 
-def test_statistics_count_fields_values_and_duplicates(erin: User) -> None:
-    dataset = make_dataset(erin, examples=[*EXAMPLES, EXAMPLES[0], {"message": "Hello"}])
-    assert dataset.statistics == {
-        "duplicates": 1,
-        "fields": {"intent": {"count": 3, "distinct": 2}, "message": {"count": 4, "distinct": 3}},
+def test_the_schema_is_what_the_examples_fulfil_unless_one_is_given(erin: User) -> None:
+    text = {"type": "string"}
+    dataset = make_dataset(erin, examples=[*EXAMPLES, {"message": "Hello"}])
+    assert dataset.schema == {
+        "type": "object",
+        "properties": {"message": text, "intent": text},
+        "required": ["message"],
     }
+    given = {"properties": {"intent": {"enum": ["delivery", "return"]}}}
+    assert make_dataset(erin, schema=given).schema == given
+
+
+def test_examples_that_break_a_given_schema_are_refused(erin: User) -> None:
+    with pytest.raises(Invalid) as refusal:
+        make_dataset(erin, schema={"properties": {"intent": {"const": "return"}}})
+    (problem,) = refusal.value.problems
+    assert (problem.code, problem.field) == ("schema_const", "examples.0.intent")
+    assert not Dataset.objects.exists()
+
+
+def test_replacing_the_examples_replaces_all_that_follows_from_them(erin: User) -> None:
+    dataset = make_dataset(erin)
+    changed = services.update_dataset(actor=erin, dataset=dataset, examples=[{"a": 1}])
+    other = make_dataset(erin, examples=[{"a": 1}])
+    assert (changed.size, changed.content_hash, changed.schema) == (1, other.content_hash, other.schema)
+    assert [example.data for example in changed.examples.all()] == [{"a": 1}]
+    assert changed.version == dataset.version
+    assert changed.history.first().history_change_reason == "update_dataset"
+
+
+def test_a_schema_is_not_set_on_examples_that_it_was_not_checked_with(erin: User) -> None:
+    seen = make_dataset(erin)
+    before = services.update_dataset(actor=erin, dataset=seen, examples=[{"a": 1}]).schema
+    with pytest.raises(Conflict) as refusal:
+        services.update_dataset(actor=erin, dataset=seen, schema={"required": ["a"]})
+    assert refusal.value.code == "dataset_changed"
+    assert Dataset.objects.get().schema == before
 
 
 def test_the_same_name_and_type_again_is_the_next_version(erin: User) -> None:
@@ -170,3 +201,14 @@ def test_the_database_refuses_a_type_that_the_code_does_not_know(erin: User) -> 
     dataset = make_dataset(erin)
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("UPDATE datasets_dataset SET type = 'holdout' WHERE version = %s", [dataset.version])
+
+
+@pytest.mark.parametrize("verb", [services.delete_dataset, services.freeze_dataset])
+def test_a_dataset_that_somebody_has_deleted_meanwhile_is_not_found(erin: User, verb: Callable[..., object]) -> None:
+    dataset = make_dataset(erin)
+    services.delete_dataset(actor=erin, dataset=Dataset.objects.get(pk=dataset.pk))
+
+    with pytest.raises(NotFound) as refusal:
+        verb(actor=erin, dataset=dataset)
+
+    assert refusal.value.code == "dataset_not_found"

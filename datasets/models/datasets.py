@@ -1,16 +1,21 @@
-"""Rows of datasets with their examples, and of corpora with their passages."""
+"""Datasets with their examples."""
 
 from __future__ import annotations
 
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django_fsm import FSMField, transition
 from simple_history.models import HistoricalRecords
 
-from datasets.querysets import CorpusQuerySet, DatasetQuerySet, ExampleQuerySet, PassageQuerySet
-from datasets.types import NAME_PATTERN, DatasetType, PassageSpec
+from datasets.querysets import DatasetQuerySet, ExampleQuerySet
+from datasets.types import NAME_PATTERN, DatasetType, VersionState
 from mlops.models import Record
 from mlops.models.base import new_id
+from mlops.models.history import TracedHistory
+
+IMPORTING, READY = (state.value for state in VersionState)
+VERSION_STATE_CHOICES = [(IMPORTING, _("Importing")), (READY, _("Ready"))]
 
 TYPE_CHOICES = [
     (DatasetType.TRAINING.value, _("Training")),
@@ -20,7 +25,10 @@ TYPE_CHOICES = [
 
 
 class Dataset(Record):
-    """A version of a named set of examples for one use. Its examples never change; once used, it cannot be deleted."""
+    """A version of a named set of examples for one use; once used, it neither changes nor goes.
+
+    While it is `importing` its examples are invisible; they all become visible at once with `finish_import`.
+    """
 
     name = models.CharField(_("name"), max_length=63, validators=[RegexValidator(NAME_PATTERN)])
     type = models.CharField(_("type"), max_length=10, choices=TYPE_CHOICES)
@@ -29,11 +37,12 @@ class Dataset(Record):
     schema = models.JSONField(_("schema"), default=dict, blank=True, help_text=_("JSON Schema of one example."))
     size = models.PositiveIntegerField(_("size"), default=0, editable=False)
     content_hash = models.CharField(_("content hash"), max_length=64, editable=False)
+    state = FSMField(_("state"), default=READY, choices=VERSION_STATE_CHOICES, protected=True, editable=False)
     statistics = models.JSONField(_("statistics"), default=dict, blank=True, editable=False)
     frozen_at = models.DateTimeField(_("frozen at"), null=True, editable=False)
 
     objects = DatasetQuerySet.as_manager()
-    history = HistoricalRecords(excluded_fields=["statistics"])
+    history = HistoricalRecords(bases=[TracedHistory], excluded_fields=["statistics"])
 
     class Meta:
         verbose_name = _("dataset")
@@ -44,10 +53,17 @@ class Dataset(Record):
             models.CheckConstraint(
                 condition=models.Q(type__in=[kind.value for kind in DatasetType]), name="dataset_type_known"
             ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=[state.value for state in VersionState]), name="dataset_state_known"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.name}/{self.type}@{self.version}"
+
+    @transition(field=state, source=IMPORTING, target=READY)  # type: ignore[untyped-decorator]  # django_fsm has no types
+    def finish_import(self) -> None:
+        """All of it is there."""
 
 
 class Example(models.Model):
@@ -76,51 +92,3 @@ class Example(models.Model):
 
     def __str__(self) -> str:
         return f"{self.position}"
-
-
-class Corpus(Record):
-    """A version of a named set of documents that `retrieve` modules search. Its passages never change."""
-
-    name = models.CharField(_("name"), max_length=63, validators=[RegexValidator(NAME_PATTERN)])
-    version = models.PositiveIntegerField(_("version"), default=1, editable=False)
-    description = models.TextField(_("description"), blank=True)
-    size = models.PositiveIntegerField(_("size"), default=0, editable=False)
-    content_hash = models.CharField(_("content hash"), max_length=64, editable=False)
-    frozen_at = models.DateTimeField(_("frozen at"), null=True, editable=False)
-
-    objects = CorpusQuerySet.as_manager()
-    history = HistoricalRecords()
-
-    class Meta:
-        verbose_name = _("corpus")
-        verbose_name_plural = _("corpora")
-        ordering = ["name", "-version"]
-        constraints = [models.UniqueConstraint(fields=["name", "version"], name="corpus_version_once")]
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
-
-
-class Passage(models.Model):
-    """One document of a corpus."""
-
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    corpus = models.ForeignKey(Corpus, on_delete=models.CASCADE, related_name="passages", verbose_name=_("corpus"))
-    position = models.PositiveIntegerField(_("position"))
-    title = models.CharField(_("title"), max_length=300, blank=True)
-    text = models.TextField(_("text"))
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-
-    objects = PassageQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = _("passage")
-        verbose_name_plural = _("passages")
-        ordering = ["corpus", "position"]
-        constraints = [models.UniqueConstraint(fields=["corpus", "position"], name="passage_position_once")]
-
-    def __str__(self) -> str:
-        return self.title or f"{self.position}"
-
-    def as_spec(self) -> PassageSpec:
-        return PassageSpec(self.title, self.text)

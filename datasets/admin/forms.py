@@ -1,0 +1,75 @@
+"""The form by which a file is uploaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from datasets.models import TYPE_CHOICES
+from datasets.services.uploads import RECORD_FORMATS
+from datasets.types import Duplicates
+from mlops.errors import DomainError
+
+OPTIONS = ("encoding", "delimiter", "duplicates", "mapping", "types", "schema")
+_FORMATS = [("", _("by the name of the file")), *((format.value, format.value) for format in RECORD_FORMATS)]
+_ENCODINGS = [("", _("found out")), *((name, name) for name in ("utf-8", "utf-16", "latin-1", "cp1252"))]
+_DUPLICATES = [(Duplicates.KEEP.value, _("keep, and report")), (Duplicates.DROP.value, _("drop, and report"))]
+
+
+class OptionalJSON(forms.JSONField):
+    """Empty when nothing was typed, where Django's own shows the word null."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
+
+def _json(label: Any, help_text: Any) -> forms.JSONField:
+    return OptionalJSON(label=label, help_text=help_text, required=False, widget=UnfoldAdminTextareaWidget({"rows": 3}))
+
+
+class ImportForm(forms.Form):
+    file = forms.FileField(
+        label=_("File"),
+        allow_empty_file=True,
+        widget=UnfoldAdminFileFieldWidget,
+        help_text=_("CSV and TSV with a header, JSON (an array of objects), JSON Lines, Parquet."),
+    )
+    name = forms.CharField(label=_("Name"), widget=UnfoldAdminTextInputWidget)
+    type = forms.ChoiceField(label=_("Type"), choices=TYPE_CHOICES, widget=UnfoldAdminSelectWidget)
+    description = forms.CharField(label=_("Description"), required=False, widget=UnfoldAdminTextInputWidget)
+    format = forms.ChoiceField(label=_("Format"), choices=_FORMATS, required=False, widget=UnfoldAdminSelectWidget)
+    encoding = forms.ChoiceField(
+        label=_("Encoding"), choices=_ENCODINGS, required=False, widget=UnfoldAdminSelectWidget
+    )
+    delimiter = forms.CharField(
+        label=_("Delimiter"),
+        required=False,
+        strip=False,
+        max_length=1,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_("Of CSV; a comma unless given."),
+    )
+    duplicates = forms.ChoiceField(label=_("Duplicates"), choices=_DUPLICATES, widget=UnfoldAdminSelectWidget)
+    mapping = _json(_("Mapping"), _('Column -> field, such as {"q": "question"}; other columns are left out.'))
+    types = _json(_("Types"), _('Field -> type, such as {"id": "string"}; the others are found out.'))
+    schema = _json(_("Schema"), _("JSON Schema that every example must fulfil."))
+
+    def arguments(self) -> dict[str, Any]:
+        """What the service is called with."""
+        given = dict(self.cleaned_data)
+        options = {name: value for name in OPTIONS if (value := given.pop(name)) not in ("", None)}
+        return {**given, "options": options}
+
+    def refuse(self, error: DomainError) -> None:
+        """Show each problem beside its field, and what has no field above them all."""
+        for problem in error.problems:
+            name = problem.field.removeprefix("options.").partition(".")[0]
+            self.add_error(name if name in self.fields else None, problem.message)
