@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils.translation import gettext as _
-
-from mlops.errors import NotFound
-from mlops.policies import Policy, Rule, admins, any_of, engineers, everybody
+from mlops.grants import programs_of_grant
+from mlops.policies import Policy, Rule, admins, any_of, engineers, everybody, of_programs
 from mlops.querysets import Viewer
+from mlops.types import Scope
+from programs.models import Signature
 from programs.types import ProgramStatus
 
 
@@ -39,8 +39,8 @@ class VisiblePolicy(Policy):
 
     def check(self, actor: Viewer, action: str, row: Any = None) -> None:
         """Raise `NotFound` (`<name>_not_found`) for what may not be viewed, else as `Policy.check`."""
-        if row is not None and not self.can(actor, "view", row):
-            raise NotFound(f"{self.name}_not_found", _("There is no such row."))
+        if row is not None and not self.sees(actor, row):
+            raise self.not_found()
         super().check(actor, action, row)
 
 
@@ -60,12 +60,17 @@ program_policy = VisiblePolicy(
         "execute": any_of(inside_engineers, production_users),
         "execute_as_tool": any_of(inside_engineers, users_of_a_tool),
     },
+    scopes={"execute": Scope.EXECUTE, "execute_as_tool": Scope.EXECUTE},
+    reach=of_programs(lambda program: program.name),
 )
 
 
 def as_program(action: str) -> Rule:
     """What holds for the program holds for the rows that belong to it."""
-    return lambda actor, row: program_policy.can(actor, action, None if row is None else row.program)
+    return lambda actor, row: program_policy.rules[action](actor, None if row is None else row.program)
+
+
+of_its_program = of_programs(lambda row: row.program.name)
 
 
 def _of_parts(name: str) -> Policy:
@@ -77,31 +82,49 @@ def _of_parts(name: str) -> Policy:
             "change": as_program("change"),
             "delete": as_program("change"),
         },
+        reach=of_its_program,
     )
 
 
 module_policy = _of_parts("module")
 connection_policy = _of_parts("connection")
-prompt_set_policy = VisiblePolicy("prompt_set", {"view": as_program("view")})
-deployment_policy = VisiblePolicy("deployment", {"view": as_program("view")})
+prompt_set_policy = VisiblePolicy("prompt_set", {"view": as_program("view")}, reach=of_its_program)
+deployment_policy = VisiblePolicy("deployment", {"view": as_program("view")}, reach=of_its_program)
 
 prompt_version_policy = VisiblePolicy(
     "prompt_version",
     {
-        "view": lambda actor, row: program_policy.can(actor, "view", None if row is None else row.module.program),
+        "view": lambda actor, row: module_policy.rules["view"](actor, None if row is None else row.module),
         "create": engineers,
-        "activate": lambda actor, row: program_policy.can(actor, "change", None if row is None else row.module.program),
+        "activate": lambda actor, row: module_policy.rules["change"](actor, None if row is None else row.module),
     },
+    reach=of_programs(lambda row: row.module.program.name),
 )
 
-# Signatures may be shared between programs; which of them an ml_user sees is the queryset's answer (`visible_to`).
+
+def used_by_programs(actor: Viewer, row: Any) -> bool:
+    """Signatures that a program of the actor's token uses."""
+    return row is None or row.modules.filter(program__name__in=programs_of_grant(actor)).exists()
+
+
+def engineers_in_sight(actor: Viewer, row: Any) -> bool:
+    """Engineers, unless only programs use the signature that they may not know of."""
+    if row is None or not engineers(actor, row) or admins(actor, row):
+        return engineers(actor, row)
+    hidden = Signature.objects.filter(pk=row.pk).exclude(pk__in=Signature.objects.known_to(actor).values("pk"))
+    return not hidden.exists()
+
+
+# Signatures may be shared between programs; which of them an ml_user sees is the queryset's answer (`visible_to`). A
+# token that is restricted to programs changes none, since that might change another program.
 signature_policy = Policy(
     "signature",
     {
         "view": everybody,
         "create": engineers,
-        "change": engineers,
-        "new_version": engineers,
-        "delete": engineers,
+        "change": engineers_in_sight,
+        "new_version": engineers_in_sight,
+        "delete": engineers_in_sight,
     },
+    sight=used_by_programs,
 )

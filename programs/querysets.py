@@ -20,6 +20,8 @@ def _of_groups(user: User, prefix: str = "") -> Q:
 class ProgramQuerySet(ScopedQuerySet[Any]):
     """A program limited to a group is seen by the group's members, and by admins."""
 
+    program_name = "name"
+
     def _to_engineer(self, viewer: User) -> Self:
         return self.filter(_of_groups(viewer))
 
@@ -33,6 +35,8 @@ class ProgramQuerySet(ScopedQuerySet[Any]):
 class ProgramPartQuerySet(ScopedQuerySet[Any]):
     """Rows that belong to one program (modules, connections, prompt sets, deployments) share its visibility."""
 
+    program_name = "program__name"
+
     def _to_engineer(self, viewer: User) -> Self:
         return self.filter(_of_groups(viewer, "program__"))
 
@@ -41,6 +45,8 @@ class ProgramPartQuerySet(ScopedQuerySet[Any]):
 
 
 class PromptVersionQuerySet(ScopedQuerySet[Any]):
+    program_name = "module__program__name"
+
     def _to_engineer(self, viewer: User) -> Self:
         return self.filter(_of_groups(viewer, "module__program__"))
 
@@ -48,9 +54,25 @@ class PromptVersionQuerySet(ScopedQuerySet[Any]):
         return self.filter(_of_groups(viewer, "module__program__"), module__program__status=ProgramStatus.PRODUCTION)
 
 
+class DemoQuerySet(ScopedQuerySet[Any]):
+    """Seen with their prompt version."""
+
+    program_name = "prompt_version__module__program__name"
+
+    def _to_engineer(self, viewer: User) -> Self:
+        return self.filter(_of_groups(viewer, "prompt_version__module__program__"))
+
+    def _to_user(self, viewer: User) -> Self:
+        in_production = Q(prompt_version__module__program__status=ProgramStatus.PRODUCTION)
+        return self.filter(in_production, _of_groups(viewer, "prompt_version__module__program__"))
+
+
 class SignatureQuerySet(ScopedQuerySet[Any]):
     """Signatures may be shared between programs: an ml_user sees those that a visible program uses, an engineer also
     those that no program uses."""
+
+    def _of_programs(self, viewer: User, programs: frozenset[str]) -> Self:
+        return self.filter(pk__in=self.filter(modules__program__name__in=programs).values("pk"))
 
     def _to_engineer(self, viewer: User) -> Self:
         in_reach = self.filter(_of_groups(viewer, "modules__program__"))  # without a program there is no group either

@@ -51,6 +51,9 @@ class Capture(StrEnum):
 PREDICTING_KINDS = frozenset({ModuleKind.PREDICT, ModuleKind.CHAIN_OF_THOUGHT, ModuleKind.REACT})
 """Kinds that ask a language model and therefore have a signature and prompt versions."""
 
+EXAMPLE_MARK = "_example"
+"""The key under which a demo names the example it came from. Field names begin with a letter, so it is nobody's."""
+
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 FIELD_NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
 
@@ -107,7 +110,8 @@ class ModuleSpec:
 
     predict, chain_of_thought: `parameters` (temperature, max_tokens, ... over those of the language model).
     react: `tools` (names of registered tools, or `{"program": "name@3"}`), `max_iterations`.
-    retrieve: `corpus` (id of a corpus), `k`, `input` and `output` field names (default `query` and `passages`).
+    retrieve: `corpus` (id of a corpus), `k`, `search` (bm25, vector, hybrid), `input` and `output` field names (default
+    `query` and `passages`).
     custom: `module` (name registered in settings), `arguments`.
     """
 

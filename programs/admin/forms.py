@@ -8,10 +8,15 @@ from django import forms
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 from mlops.admin.forms import ScaledDecimalField
-from programs.models import Program, Signature
+from programs.models import Program, PromptVersion, Signature
 from programs.types import ProgramStatus
 
 
@@ -46,6 +51,40 @@ class ProgramForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
     def clean_config(self) -> Any:
         """An emptied field is an empty config."""
         return self.cleaned_data["config"] or {}
+
+
+class ModuleField(forms.ModelChoiceField):  # type: ignore[type-arg]  # not subscriptable at run time
+    """Modules of all programs, so each is named with its own."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.program}: {obj}"
+
+
+class PromptVersionForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    activate_now = forms.BooleanField(
+        label=_("Activate"),
+        help_text=_("Give it all the traffic of its module now; otherwise it waits to be evaluated."),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+    )
+
+    class Meta:
+        model = PromptVersion
+        fields = ("module", "version", "prompt_template", "demos")
+        field_classes = {"module": ModuleField}
+        help_texts = {
+            "version": _("Counted when left out."),
+            "demos": _("A list of objects with the fields of the signature."),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "version" in self.fields:
+            self.fields["version"].required = False
+
+    def clean_demos(self) -> Any:
+        """An emptied field is no demos."""
+        return self.cleaned_data["demos"] or []
 
 
 class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy
 from unfold.admin import TabularInline
 from unfold.decorators import display
@@ -17,6 +17,8 @@ from mlops.admin.base import RecordAdmin, ScopedAdmin, actor_of
 from mlops.admin.buttons import bulk_action, button
 from programs import services
 from programs.admin.forms import LowTextareas, ProgramForm, ReasonDialog, RollBackDialog
+from programs.admin.scores import scores_table
+from programs.admin.timeline import timeline_page
 from programs.models import Module, ModuleConnection, Program
 from programs.policies import program_policy
 from programs.services import ModuleInput
@@ -119,12 +121,13 @@ class ProgramAdmin(RecordAdmin):
     fieldsets = (
         (None, {"fields": ("name", "version", "status", "traffic_percentage", "description")}),
         (gettext_lazy("Settings"), {"fields": ("config", "credits_per_execution", "group")}),
+        (gettext_lazy("Latest evaluations"), {"fields": ("scores",)}),
     )
     add_fieldsets = (
         (None, {"fields": ("name", "description")}),
         (gettext_lazy("Settings"), {"fields": ("config", "credits_per_execution", "group")}),
     )
-    readonly_fields = ("version", "status", "traffic_percentage")
+    readonly_fields = ("version", "status", "traffic_percentage", "scores")
     buttons = ("validate", "submit", "deploy", "archive", "roll_back", "new_version")
     actions = (
         bulk_action(
@@ -185,6 +188,17 @@ class ProgramAdmin(RecordAdmin):
         icon="content_copy",
     )
 
+    def get_urls(self) -> list[URLPattern]:
+        own = path(
+            "<uuid:program_id>/timeline/",
+            self.admin_site.admin_view(self.timeline_view),
+            name="programs_program_timeline",
+        )
+        return [own, *super().get_urls()]
+
+    def timeline_view(self, request: HttpRequest, program_id: Any) -> HttpResponse:
+        return timeline_page(request, self._visible(request, str(program_id)))
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         frozen = () if _is_draft(obj) else ("config",)
         return (*self.readonly_fields, "name", *frozen) if obj else self.readonly_fields
@@ -217,6 +231,10 @@ class ProgramAdmin(RecordAdmin):
     @display(description=gettext_lazy("status"), ordering="status", label=STATUS_COLOURS)  # type: ignore[untyped-decorator]  # unfold has no types
     def coloured_status(self, row: Program) -> tuple[str, str]:
         return row.status, str(row.get_status_display())
+
+    @admin.display(description=gettext_lazy("scores"))
+    def scores(self, row: Program) -> str:
+        return scores_table(row.metrics)
 
     @admin.display(description=gettext_lazy("description"))
     def description_start(self, row: Program) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 from rest_framework import serializers
 
 from mlops.api.serializers import RecordSerializer, credits_field
+from mlops.money import as_decimal
+from mlops.policies import engineers
+from mlops.types import PICO_PER_USD
 from programs.models import (
     Deployment,
     Module,
@@ -95,6 +98,9 @@ class ConnectionSerializer(RecordSerializer):
 class ProgramRowSerializer(RecordSerializer):
     group = serializers.CharField(source="group.name", default=None, read_only=True, allow_null=True)
     credits_per_execution = credits_field(read_only=True, allow_null=True)
+    monthly_cost_usd = serializers.SerializerMethodField(
+        help_text="Of the last 30 days, for everybody; null for whom only their own usage concerns."
+    )
 
     class Meta:
         model = Program
@@ -106,10 +112,15 @@ class ProgramRowSerializer(RecordSerializer):
             "status",
             "traffic_percentage",
             "credits_per_execution",
+            "monthly_cost_usd",
             "group",
             *TIMES,
         )
         read_only_fields = fields
+
+    def get_monthly_cost_usd(self, program: Program) -> str | None:
+        knows = engineers(self.context["request"].user, program)
+        return as_decimal(program.monthly_cost, PICO_PER_USD) if knows else None
 
 
 class ProgramSerializer(ProgramRowSerializer):

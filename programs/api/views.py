@@ -7,11 +7,12 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from mlops.api.history import Remembers, Reverts
 from mlops.api.viewsets import Creates, Deletes, RecordViewSet, Updates
 from mlops.selectors import access
 from programs import services
@@ -29,6 +30,8 @@ from programs.api.serializers import (
     SignatureRowSerializer,
     SignatureSerializer,
 )
+from programs.api.timeline import TimelineSerializer, timeline_response
+from programs.costs import monthly_costs
 from programs.filters import (
     ConnectionFilter,
     DeploymentFilter,
@@ -45,7 +48,7 @@ REFERENCE = "[A-Za-z0-9_@-]{1,128}"
 PARTS = ("modules", Prefetch("connections", ModuleConnection.objects.select_related("from_module", "to_module")))
 
 
-class ProgramViewSet(Creates, Updates, Deletes):
+class ProgramViewSet(Creates, Updates, Deletes, Reverts):
     """Programs. A version is addressed by its id or by `name`, `name@production`, `name@testing`, `name@latest` or
     `name@3`."""
 
@@ -56,6 +59,17 @@ class ProgramViewSet(Creates, Updates, Deletes):
     search_fields = ("name", "description")
     ordering_fields = ("name",)
     lookup_value_regex = REFERENCE
+    verbs = {
+        "create": services.create_program,
+        "partial_update": services.update_program,
+        "destroy": services.delete_program,
+        "submit": services.submit_program,
+        "deploy": services.deploy_program,
+        "archive": services.archive_program,
+        "new_version": services.new_version,
+        "roll_back": services.roll_back_program,
+        "validate": services.validate_program,
+    }
     writes = {
         "create": bodies.CreateProgramBody,
         "partial_update": bodies.ProgramChangesBody,
@@ -70,8 +84,16 @@ class ProgramViewSet(Creates, Updates, Deletes):
     def in_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return rows.defer("config", "metrics")
 
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """With what the programs of the page cost, known by one query."""
+        page = super().paginate_queryset(queryset)
+        costs = monthly_costs([program.pk for program in page or ()])
+        for program in page or ():
+            program.monthly_cost = costs[program.pk]
+        return page
+
     def get_object(self) -> Program:
-        return access_program(actor=self.actor, ref=self.kwargs["pk"])
+        return access_program(actor=self.actor, ref=self.kwargs["pk"], action=self.right)
 
     def answer(self, row: Any, status: int = 200, **headers: str) -> Response:
         prefetch_related_objects([row], *PARTS)
@@ -133,8 +155,16 @@ class ProgramViewSet(Creates, Updates, Deletes):
         problems = services.validate_program(actor=self.actor, program=self.get_object(), **self.arguments())
         return Response({"valid": not problems, "problems": [asdict(problem) for problem in problems]})
 
+    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+        parameters=[OpenApiParameter("cursor", str), OpenApiParameter("page_size", int)], responses=TimelineSerializer
+    )
+    @action(detail=True, filter_backends=[], pagination_class=None)
+    def timeline(self, request: Request, pk: str) -> Response:
+        """What happened to it, all versions together: edits, deployments, roll-backs and compile jobs, latest first."""
+        return timeline_response(request, self.actor, self.get_object())
 
-class SignatureViewSet(Creates, Updates, Deletes):
+
+class SignatureViewSet(Creates, Updates, Deletes, Reverts):
     """Signatures, addressed by id, by `name` (the newest version) or by `name@2`."""
 
     queryset = Signature.objects.all()
@@ -144,6 +174,12 @@ class SignatureViewSet(Creates, Updates, Deletes):
     search_fields = ("name", "instructions")
     ordering_fields = ("name",)
     lookup_value_regex = REFERENCE
+    verbs = {
+        "create": services.create_signature,
+        "partial_update": services.update_signature,
+        "destroy": services.delete_signature,
+        "new_version": services.new_signature_version,
+    }
     writes = {
         "create": bodies.CreateSignatureBody,
         "partial_update": bodies.SignatureChangesBody,
@@ -154,7 +190,7 @@ class SignatureViewSet(Creates, Updates, Deletes):
         return rows.defer("instructions")
 
     def get_object(self) -> Signature:
-        return access_signature(actor=self.actor, ref=self.kwargs["pk"])
+        return access_signature(actor=self.actor, ref=self.kwargs["pk"], action=self.right)
 
     def perform_create(self, fields: dict[str, Any]) -> Signature:
         return services.create_signature(actor=self.actor, **_with_specs(fields))
@@ -168,19 +204,25 @@ class SignatureViewSet(Creates, Updates, Deletes):
     @action(detail=True, methods=["post"])
     def new_version(self, request: Request, pk: str) -> Response:
         """The next version: a copy with the changes."""
+        signature = self.get_object()
         fields = _with_specs(self.arguments())
-        row = services.new_signature_version(actor=self.actor, signature=self.get_object(), **fields)
+        row = services.new_signature_version(actor=self.actor, signature=signature, **fields)
         address = request.build_absolute_uri(self.reverse_action("detail", args=[row.pk]))
         return self.answer(row, 201, Location=address)
 
 
-class ModuleViewSet(Creates, Updates, Deletes):
+class ModuleViewSet(Creates, Updates, Deletes, Reverts):
     """Modules of programs, in their order."""
 
     queryset = Module.objects.select_related("program").order_by("program_id", "position")
     serializer_class = ModuleSerializer
     filterset_class = ModuleFilter
     search_fields = ("key",)
+    verbs = {
+        "create": services.add_module,
+        "partial_update": services.update_module,
+        "destroy": services.remove_module,
+    }
     writes = {"create": bodies.AddModuleBody, "partial_update": bodies.ModuleChangesBody}
 
     def perform_create(self, fields: dict[str, Any]) -> Module:
@@ -194,12 +236,13 @@ class ModuleViewSet(Creates, Updates, Deletes):
         services.remove_module(actor=self.actor, module=row)
 
 
-class ConnectionViewSet(Creates, Deletes):
+class ConnectionViewSet(Creates, Deletes, Remembers):
     """Connections between fields of modules."""
 
     queryset = ModuleConnection.objects.select_related("program", "from_module", "to_module")
     serializer_class = ConnectionSerializer
     filterset_class = ConnectionFilter
+    verbs = {"create": services.add_connection, "destroy": services.remove_connection}
     writes = {"create": bodies.AddConnectionBody}
 
     def perform_create(self, fields: dict[str, Any]) -> ModuleConnection:
@@ -210,13 +253,14 @@ class ConnectionViewSet(Creates, Deletes):
         services.remove_connection(actor=self.actor, connection=row)
 
 
-class PromptVersionViewSet(Creates, RecordViewSet):
+class PromptVersionViewSet(Creates, Remembers):
     """Prompt versions. Their content never changes: what is different is another version."""
 
     queryset = PromptVersion.objects.select_related("module__program")
     serializer_class = PromptVersionSerializer
     list_serializer_class = PromptVersionRowSerializer
     filterset_class = PromptVersionFilter
+    verbs = {"create": services.create_prompt_version, "activate": services.activate_prompt_version}
     writes = {"create": bodies.CreatePromptVersionBody, "activate": bodies.EmptyBody}
 
     def in_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:

@@ -6,12 +6,15 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django_fsm import FSMField, transition
 from simple_history.models import HistoricalRecords
 
 from mlops.models import LanguageModel, Record
 from mlops.models.base import new_id
+from mlops.models.history import SOURCE_CHOICES, TracedHistory, current_request_id, current_source
+from programs.costs import monthly_costs
 from programs.models.signatures import Signature
 from programs.querysets import ProgramPartQuerySet, ProgramQuerySet
 from programs.types import FIELD_NAME_PATTERN, NAME_PATTERN, ModuleKind, ProgramStatus
@@ -68,7 +71,7 @@ class Program(Record):
     )
 
     objects = ProgramQuerySet.as_manager()
-    history = HistoricalRecords(excluded_fields=["metrics"])
+    history = HistoricalRecords(bases=[TracedHistory], excluded_fields=["metrics"])
 
     class Meta:
         verbose_name = _("program")
@@ -88,6 +91,11 @@ class Program(Record):
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
+
+    @cached_property
+    def monthly_cost(self) -> int:
+        """Pico-dollars of the last 30 days, evaluations and optimizations included. Lists preload it."""
+        return monthly_costs([self.pk])[self.pk]
 
     @transition(field=status, source=DRAFT, target=TESTING)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def submit(self) -> None:
@@ -126,7 +134,7 @@ class Module(Record):
     )
 
     objects = ProgramPartQuerySet.as_manager()
-    history = HistoricalRecords()
+    history = HistoricalRecords(bases=[TracedHistory])
 
     class Meta:
         verbose_name = _("module")
@@ -154,7 +162,7 @@ class ModuleConnection(Record):
     to_field = models.CharField(_("to field"), max_length=63)
 
     objects = ProgramPartQuerySet.as_manager()
-    history = HistoricalRecords()
+    history = HistoricalRecords(bases=[TracedHistory])
 
     class Meta:
         verbose_name = _("connection")
@@ -182,6 +190,9 @@ class Deployment(models.Model):
     replaced = models.ForeignKey(Program, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
     reason = models.CharField(_("reason"), max_length=500, blank=True)
+    is_roll_back = models.BooleanField(_("roll-back"), default=False)
+    source = models.CharField(_("source"), max_length=8, choices=SOURCE_CHOICES, default=current_source)
+    request_id = models.CharField(_("request"), max_length=64, blank=True, default=current_request_id)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = ProgramPartQuerySet.as_manager()

@@ -9,6 +9,7 @@ from simple_history.models import HistoricalRecords
 
 from mlops.models import Record
 from mlops.models.base import new_id
+from mlops.models.history import TracedHistory
 from programs.models.programs import Module, Program
 from programs.querysets import ProgramPartQuerySet, PromptVersionQuerySet
 from programs.types import PromptSpec
@@ -34,7 +35,7 @@ class PromptVersion(Record):
     source_id = models.UUIDField(_("source"), null=True, blank=True, editable=False)
 
     objects = PromptVersionQuerySet.as_manager()
-    history = HistoricalRecords(excluded_fields=["performance_metrics"])
+    history = HistoricalRecords(bases=[TracedHistory], excluded_fields=["performance_metrics"])
 
     class Meta:
         verbose_name = _("prompt version")

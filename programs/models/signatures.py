@@ -9,6 +9,7 @@ from simple_history.models import HistoricalRecords
 
 from mlops.models import Record
 from mlops.models.base import new_id
+from mlops.models.history import TracedHistory
 from programs.querysets import SignatureQuerySet
 from programs.types import FIELD_NAME_PATTERN, NAME_PATTERN, FieldSpec, FieldType, SignatureSpec
 
@@ -29,10 +30,13 @@ class Signature(Record):
     name = models.CharField(_("name"), max_length=63, validators=[RegexValidator(NAME_PATTERN)])
     version = models.PositiveIntegerField(_("version"), default=1, editable=False)
     instructions = models.TextField(_("instructions"), blank=True)
+    shape = models.JSONField(
+        _("fields"), default=list, editable=False, help_text=_("Its fields once more, so that the history knows them.")
+    )
     frozen_at = models.DateTimeField(_("frozen at"), null=True, editable=False)
 
     objects = SignatureQuerySet.as_manager()
-    history = HistoricalRecords()
+    history = HistoricalRecords(bases=[TracedHistory])
 
     class Meta:
         verbose_name = _("signature")

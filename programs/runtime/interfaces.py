@@ -28,6 +28,10 @@ PARAMETERS = frozenset(
 """What a module may say to its language model. Anything else could redirect the call or change what is billed."""
 
 DEFAULT_K = 3
+DEFAULT_SEARCH = "bm25"
+SEARCHES = (DEFAULT_SEARCH, "vector", "hybrid")
+"""How passages are found: by their words, by their meaning (the corpus needs vectors), or by both."""
+
 DEFAULT_MAX_ITERATIONS = 8
 MAX_K = 100
 MAX_ITERATIONS = 50
@@ -35,8 +39,8 @@ MAX_ITERATIONS = 50
 _CONFIG_KEYS = {
     ModuleKind.PREDICT: {"parameters"},
     ModuleKind.CHAIN_OF_THOUGHT: {"parameters"},
-    ModuleKind.REACT: {"parameters", "tools", "max_iterations", "corpus", "k"},
-    ModuleKind.RETRIEVE: {"corpus", "k", "input", "output"},
+    ModuleKind.REACT: {"parameters", "tools", "max_iterations", "corpus", "k", "search"},
+    ModuleKind.RETRIEVE: {"corpus", "k", "search", "input", "output"},
     ModuleKind.CUSTOM: {"module", "arguments"},
 }
 REASONING = FieldSpec("reasoning", is_input=False, description="How the answer was found.", required=False)
@@ -88,6 +92,7 @@ def problems_of_module(module: ModuleSpec) -> tuple[Problem, ...]:
         problems += _problems_of_count(module.config, "max_iterations", MAX_ITERATIONS)
     if module.kind in (ModuleKind.RETRIEVE, ModuleKind.REACT):
         problems += [*_problems_of_corpus(module), *_problems_of_count(module.config, "k", MAX_K)]
+        problems += _problems_of_search(module.config)
     if module.kind is ModuleKind.RETRIEVE:
         problems += _problems_of_names(module)
     if module.kind is ModuleKind.CUSTOM:
@@ -150,6 +155,12 @@ def _problems_of_corpus(module: ModuleSpec) -> list[Problem]:
     if corpus is None and module.kind is ModuleKind.REACT:
         return []
     return [_problem("missing_corpus", "The corpus to search is missing.", "corpus")]
+
+
+def _problems_of_search(config: Mapping[str, Any]) -> list[Problem]:
+    if config.get("search", DEFAULT_SEARCH) in SEARCHES:
+        return []
+    return [_problem("bad_config", f"One of {', '.join(SEARCHES)} is expected.", "search")]
 
 
 def _problems_of_names(module: ModuleSpec) -> list[Problem]:

@@ -18,7 +18,17 @@ PRIVILEGED_NAMES = frozenset({"config", "demos", "lm", "new_signature", "predict
 """Keyword arguments by which a caller of a DSPy module would take it over."""
 
 _OWN_FIELDS_OF_DSPY = frozenset(
-    {"completed", "fields", "history", "input_fields", "instructions", "interpreter_factory", "next_thought"}
+    {
+        "augmented",
+        "base",
+        "completed",
+        "fields",
+        "history",
+        "input_fields",
+        "instructions",
+        "interpreter_factory",
+        "next_thought",
+    }
     | {"next_tool_args", "next_tool_name", "output_fields", "reasoning", "termination_reason", "tool_calls", "tools"}
     | {"trajectory"}
 )
@@ -38,6 +48,6 @@ def problem_of_name(name: str) -> Problem | None:
     if not _FIELD_NAME.fullmatch(name):
         message = f"{name[:80]!r} is not a field name: lower-case letters, digits and underscores, a letter first."
         return Problem("bad_field_name", message, name[:80])
-    if name in RESERVED_NAMES or name.startswith("model_"):
+    if name in RESERVED_NAMES or name.startswith(("model_", "dspy_")):
         return Problem("reserved_field_name", f"The name {name!r} is reserved.", name)
     return None

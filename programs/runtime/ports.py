@@ -10,10 +10,11 @@ import dspy
 from programs.runtime.built import BuiltProgram
 from programs.runtime.tools import RegisteredTool
 
-Retrieve = Callable[[str, str, int], list[str]]
-"""(corpus id, query, k) -> the best passages first. Called in a thread, so it may block."""
+Retrieve = Callable[[str, str, int, str], list[str]]
+"""(corpus id, query, k, search) -> the best passages first; `search` is bm25, vector or hybrid. Called in a thread, so
+it may block."""
 
-AsyncRetrieve = Callable[[str, str, int], Awaitable[list[str]]]
+AsyncRetrieve = Callable[[str, str, int, str], Awaitable[list[str]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ import dspy
 from programs.runtime.agents import Agent
 from programs.runtime.checks import as_plain
 from programs.runtime.modules import ProgramModule
-from programs.types import PREDICTING_KINDS, ProgramSpec, PromptSpec
+from programs.types import EXAMPLE_MARK, PREDICTING_KINDS, ProgramSpec, PromptSpec
 
 
 def learn(child: dspy.Module, prompt: PromptSpec) -> None:
@@ -19,7 +19,7 @@ def learn(child: dspy.Module, prompt: PromptSpec) -> None:
     An agent's instructions always end with DSPy's rules for agents; a prompt that lost them gets them again.
     """
     predictor = _predictor(child)
-    predictor.demos = [dict(demo) for demo in prompt.demos]
+    predictor.demos = [{name: value for name, value in demo.items() if name != EXAMPLE_MARK} for demo in prompt.demos]
     if prompt.instructions:
         rules = _rules(child)
         instructions = prompt.instructions.removesuffix(rules) + rules

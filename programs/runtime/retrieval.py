@@ -10,7 +10,7 @@ import dspy
 
 from mlops.runtime.recorder import Span, current_recorder, span
 from mlops.types import SpanKind
-from programs.runtime.interfaces import DEFAULT_K, retrieve_names
+from programs.runtime.interfaces import DEFAULT_K, DEFAULT_SEARCH, retrieve_names
 from programs.runtime.ports import Ports
 from programs.types import ModuleSpec
 
@@ -22,6 +22,7 @@ class CorpusSearch:
         self._ports = ports
         self._corpus = config["corpus"]
         self._k = config.get("k", DEFAULT_K)
+        self._search = config.get("search", DEFAULT_SEARCH)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CorpusSearch:
         return self
@@ -35,16 +36,17 @@ class CorpusSearch:
         """The same on the event loop."""
         with self._span(query) as opened:
             if self._ports.aretrieve:
-                return _kept(opened, await self._ports.aretrieve(self._corpus, query, self._k))
+                return _kept(opened, await self._ports.aretrieve(self._corpus, query, self._k, self._search))
             return _kept(opened, await asyncio.to_thread(self._retrieved, query))
 
     def _retrieved(self, query: str) -> list[str]:
         if self._ports.retrieve is None:
             raise LookupError("This process cannot search a corpus.")
-        return self._ports.retrieve(self._corpus, query, self._k)
+        return self._ports.retrieve(self._corpus, query, self._k, self._search)
 
     def _span(self, query: str) -> Any:
-        return span(SpanKind.RETRIEVER, "search", input={"query": query, "corpus": self._corpus, "k": self._k})
+        asked = {"query": query, "corpus": self._corpus, "k": self._k, "search": self._search}
+        return span(SpanKind.RETRIEVER, "search", input=asked)
 
 
 def _kept(opened: Span, passages: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -35,17 +36,23 @@ def resolve_reference(ref: str | UUID) -> Program:
     return program
 
 
-def access_program(*, actor: Viewer, ref: str | UUID, action: str = "view") -> Program:
-    """The program that `ref` names, if `actor` may do `action` to it; one query.
+def known_names(actor: Viewer, names: Collection[str]) -> set[str]:
+    """Those of the names that are names of programs which `actor` may know of."""
+    return set(Program.objects.known_to(actor).filter(name__in=names).values_list("name", flat=True))
+
+
+def access_program(*, actor: Viewer, ref: str | UUID, action: str | None = "view") -> Program:
+    """The program that `ref` names, if `actor` may do `action` to it (None: whoever asks will ask that); one query.
 
     The reference is resolved before the actor's view is applied: what `name@latest` means does not depend on who asks.
     Raises `NotFound` (`program_not_found`) also for what the actor may not see, and `Forbidden`.
     """
     meant = _candidates(ref).values("pk")[:1]
-    program: Program | None = Program.objects.visible_to(actor).filter(pk__in=meant).select_related("group").first()
+    program: Program | None = Program.objects.known_to(actor).filter(pk__in=meant).select_related("group").first()
     if program is None:
         raise program_not_found()
-    program_policy.check(actor, action, program)
+    if action is not None:
+        program_policy.check(actor, action, program)
     return program
 
 
@@ -61,18 +68,20 @@ def find_signature(ref: str | UUID) -> QuerySet[Any]:
     return named.filter(version=_as_version(version, signature_not_found()))
 
 
-def access_signature(*, actor: Viewer, ref: str | UUID, action: str = "view") -> Signature:
-    """The signature that `ref` names (UUID, `name`, `name@latest`, `name@2`), if `actor` may do `action` to it.
+def access_signature(*, actor: Viewer, ref: str | UUID, action: str | None = "view") -> Signature:
+    """The signature that `ref` names (UUID, `name`, `name@latest`, `name@2`), if `actor` may do `action` to it (None:
+    whoever asks will ask that).
 
     Raises `NotFound` (`signature_not_found`) and `Forbidden`.
     """
     meant = find_signature(ref).values("pk")[:1]
     signature: Signature | None = (
-        Signature.objects.visible_to(actor).filter(pk__in=meant).prefetch_related("fields").first()
+        Signature.objects.known_to(actor).filter(pk__in=meant).prefetch_related("fields").first()
     )
     if signature is None:
         raise signature_not_found()
-    signature_policy.check(actor, action, signature)
+    if action is not None:
+        signature_policy.check(actor, action, signature)
     return signature
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db.models import Prefetch, Q, QuerySet
 
+from datasets.models import Corpus
+from datasets.types import Search
 from mlops.models import LanguageModel
 from mlops.types import LanguageModelKind
 from programs.models import Module, Program, PromptSet, PromptVersion
@@ -54,13 +56,18 @@ def program_spec(program: Program, prompt_set: PromptSet | None = None) -> Progr
 
 def language_models_of(program: Program) -> QuerySet[LanguageModel]:
     """The language models that an execution of `program` may call: those of its modules and of its tools' modules,
-    and the default one where a module names none. Fallbacks come prefetched, in order."""
+    the default one where a module names none, and the embedding models of corpora that are searched by meaning.
+    Fallbacks come prefetched, in order."""
     programs = [program, *sub_programs_of(program)]
     predicting = Module.objects.filter(program__in=programs, kind__in=[*PREDICTING_KINDS, ModuleKind.CUSTOM])
     named = predicting.exclude(language_model=None).values("language_model")
     wanted = Q(pk__in=named)
     if predicting.filter(language_model=None).exists():
         wanted |= Q(is_default=True, kind=LanguageModelKind.CHAT)
+    by_meaning = Module.objects.filter(program__in=programs, config__search__in=[Search.VECTOR, Search.HYBRID])
+    searched = [config["corpus"] for config in by_meaning.values_list("config", flat=True) if config.get("corpus")]
+    if searched:
+        wanted |= Q(pk__in=Corpus.objects.filter(pk__in=searched).values("embedding_model"))
     fallbacks = Prefetch("fallback_rows__model")
     models: QuerySet[LanguageModel] = LanguageModel.objects.filter(wanted).prefetch_related(fallbacks)
     return models

@@ -3,6 +3,8 @@
 from programs.services.connections import add_connection, remove_connection
 from programs.services.lifecycle import (
     archive_program,
+    before_archiving,
+    before_deploying,
     deploy_program,
     freeze,
     roll_back_program,
@@ -23,6 +25,8 @@ from programs.services.prompts import (
     ensure_prompt_set,
     set_prompt,
 )
+from programs.services.results import create_result_version
+from programs.services.scores import record_scores
 from programs.services.signatures import (
     SignatureChanges,
     create_signature,
@@ -41,9 +45,12 @@ __all__ = [
     "add_connection",
     "add_module",
     "archive_program",
+    "before_archiving",
+    "before_deploying",
     "choose_prompt_set",
     "create_program",
     "create_prompt_version",
+    "create_result_version",
     "create_signature",
     "delete_program",
     "delete_signature",
@@ -52,6 +59,7 @@ __all__ = [
     "freeze",
     "new_signature_version",
     "new_version",
+    "record_scores",
     "remove_connection",
     "remove_module",
     "roll_back_program",

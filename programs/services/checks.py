@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
 
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
@@ -13,7 +11,7 @@ from mlops.errors import Invalid
 from mlops.models import User
 from mlops.policies import admins
 from mlops.sanitiser import refuse_unstorable
-from mlops.services.history import announce_change, save_with_history
+from mlops.services.history import save_with_history
 from mlops.services.locking import locked
 from programs.errors import program_frozen
 from programs.models import Program
@@ -76,12 +74,3 @@ def locked_versions(name: str) -> list[Program]:
 def touch(program: Program, *, actor: User, reason: str) -> None:
     """Note on the program that its content has changed: `updated_at` keys what is cached of it."""
     save_with_history(program, actor=actor, reason=reason, update_fields=())
-
-
-def delete_with_history(rows: Iterable[Any], *, actor: User, reason: str) -> None:
-    """Delete rows one by one, so that the history says who did it."""
-    for row in rows:
-        row._history_user = None if actor._state.adding else actor
-        row._change_reason = reason
-        row.delete()
-    announce_change()

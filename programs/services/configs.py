@@ -13,12 +13,13 @@ from pydantic_core import ErrorDetails
 from mlops.errors import Problem, all_of
 from mlops.sanitiser import refuse_unstorable
 from programs.runtime.interfaces import DEFAULT_K, DEFAULT_MAX_ITERATIONS, MAX_ITERATIONS, MAX_K
-from programs.types import FIELD_NAME_PATTERN, ModuleKind
+from programs.types import FIELD_NAME_PATTERN, NAME_PATTERN, ModuleKind
 
 OutputName = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,62}\.)?[a-z][a-z0-9_]{0,62}$")]
 FieldName = Annotated[str, Field(pattern=FIELD_NAME_PATTERN)]
 
 Corpus = Annotated[UUID, Field(strict=False)]
+Search = Literal["bm25", "vector", "hybrid"]
 
 
 class _Config(BaseModel):
@@ -39,12 +40,21 @@ class Parameters(_Config):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] = "none"
 
 
+class DeployGate(_Config):
+    """What a version has to be better at than the production one before it replaces it."""
+
+    metric: str = Field(pattern=NAME_PATTERN)
+    dataset: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    confidence: float = Field(0.95, ge=0.5, lt=1)
+
+
 class ProgramConfig(_Config):
     adapter: Literal["chat", "json"] = "chat"
     outputs: list[OutputName] = Field([], max_length=100)
     capture: Literal["all", "errors", "none"] = "all"
     deadline_s: float = Field(1, gt=0, le=86_400)
     parameters: Parameters = Parameters()
+    deploy_gate: DeployGate | None = None
 
 
 class PredictConfig(_Config):
@@ -61,12 +71,14 @@ class ReactConfig(_Config):
     max_iterations: int = Field(DEFAULT_MAX_ITERATIONS, ge=1, le=MAX_ITERATIONS)
     corpus: Corpus | None = None
     k: int = Field(DEFAULT_K, ge=1, le=MAX_K)
+    search: Search = "bm25"
     parameters: Parameters = Parameters()
 
 
 class RetrieveConfig(_Config):
     corpus: Corpus
     k: int = Field(DEFAULT_K, ge=1, le=MAX_K)
+    search: Search = "bm25"
     input: FieldName = "query"
     output: FieldName = "passages"
 

@@ -9,14 +9,16 @@ from django.utils.translation import gettext as _
 
 from mlops.errors import Conflict, Invalid
 from mlops.models import User
-from mlops.services.history import save_with_history
+from mlops.services.history import delete_with_history, save_with_history
 from mlops.services.locking import locked
+from mlops.verbs import verb
 from programs.models import Module, ModuleConnection, Program
 from programs.policies import program_policy
-from programs.services.checks import delete_with_history, locked_draft, touch
+from programs.services.checks import locked_draft, touch
 from programs.types import FIELD_NAME_PATTERN, ConnectionSpec
 
 
+@verb(program_policy, "change")
 def add_connection(*, actor: User, program: Program, connection: ConnectionSpec) -> ModuleConnection:
     """Connect two fields of a draft; modules are named by key, an empty key is the program's own boundary.
 
@@ -31,6 +33,7 @@ def add_connection(*, actor: User, program: Program, connection: ConnectionSpec)
     return added
 
 
+@verb(program_policy, "change")
 def remove_connection(*, actor: User, connection: ModuleConnection) -> None:
     """Remove a connection of a draft. Raises `Forbidden`, `NotFound` and `Conflict` (`program_frozen`)."""
     program_policy.check(actor, "change", connection.program)

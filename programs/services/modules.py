@@ -12,13 +12,15 @@ from django.utils.translation import gettext as _
 
 from mlops.errors import Conflict, Invalid
 from mlops.models import LanguageModel, User
-from mlops.services.history import save_with_history
+from mlops.services.history import delete_with_history, save_with_history
 from mlops.services.locking import locked
+from mlops.services.reverting import revertible
 from mlops.types import LanguageModelKind
+from mlops.verbs import verb
 from programs.errors import program_in_use
 from programs.models import Module, Program, Signature
 from programs.policies import program_policy
-from programs.services.checks import check_key, delete_with_history, locked_draft, touch
+from programs.services.checks import check_key, locked_draft, touch
 from programs.services.configs import check_module_config
 from programs.services.prompts import follow_signature
 from programs.types import PREDICTING_KINDS, ModuleKind
@@ -49,6 +51,7 @@ class ModuleChanges(TypedDict, total=False):
     language_model: LanguageModel | None
 
 
+@verb(program_policy, "change")
 def add_module(*, actor: User, program: Program, module: ModuleInput) -> Module:
     """Add a module to a draft.
 
@@ -63,6 +66,7 @@ def add_module(*, actor: User, program: Program, module: ModuleInput) -> Module:
     return added
 
 
+@verb(program_policy, "change")
 def update_module(*, actor: User, module: Module, **changes: Unpack[ModuleChanges]) -> Module:
     """Change a module of a draft. Raises as `add_module`."""
     program_policy.check(actor, "change", module.program)
@@ -78,6 +82,7 @@ def update_module(*, actor: User, module: Module, **changes: Unpack[ModuleChange
     return current
 
 
+@verb(program_policy, "change")
 def remove_module(*, actor: User, module: Module) -> None:
     """Remove a module of a draft, its connections and prompt versions with it.
 
@@ -135,3 +140,10 @@ def _forget_prompt_sets(program: Program) -> None:
         program.prompt_sets.all().delete()
     except ProtectedError:
         raise program_in_use() from None
+
+
+revertible(
+    Module,
+    ("key", "kind", "signature", "config", "position", "language_model"),
+    lambda actor, row, changes: update_module(actor=actor, module=row, **changes),
+)

@@ -11,9 +11,12 @@ from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
 from mlops.errors import Conflict, Invalid
+from mlops.grants import token_restricted
 from mlops.models import User
-from mlops.services.history import save_with_history
+from mlops.services.history import delete_with_history, save_with_history
 from mlops.services.locking import locked
+from mlops.services.reverting import revertible
+from mlops.verbs import verb
 from programs.errors import program_frozen, program_in_use, program_not_found
 from programs.models import Module, ModuleConnection, Program, PromptVersion
 from programs.policies import program_policy
@@ -21,11 +24,11 @@ from programs.services.checks import (
     check_group,
     check_name,
     check_text,
-    delete_with_history,
     locked_versions,
 )
 from programs.services.configs import check_program_config
 from programs.services.connections import save_new_connection
+from programs.services.demos import save_prompt_version
 from programs.services.modules import ModuleInput, save_new_module
 from programs.types import ConnectionSpec, ProgramStatus
 
@@ -41,6 +44,7 @@ class ProgramChanges(TypedDict, total=False):
     group: Group | None
 
 
+@verb(program_policy, "create")
 def create_program(
     *,
     actor: User,
@@ -60,6 +64,8 @@ def create_program(
     program_policy.check(actor, "create")
     check_name(name)
     program = Program(name=name)
+    if not program_policy.reaches(actor, "create", program):
+        raise token_restricted()
     _apply(
         program,
         {
@@ -86,6 +92,7 @@ def create_program(
     return program
 
 
+@verb(program_policy, "change")
 def update_program(*, actor: User, program: Program, **changes: Unpack[ProgramChanges]) -> Program:
     """Change a program: its config in draft, the rest in any state.
 
@@ -101,6 +108,7 @@ def update_program(*, actor: User, program: Program, **changes: Unpack[ProgramCh
     return current
 
 
+@verb(program_policy, "new_version")
 def new_version(*, actor: User, program: Program) -> Program:
     """The next version of a program, in draft: its config, modules, connections and active prompt versions copied.
 
@@ -125,11 +133,12 @@ def new_version(*, actor: User, program: Program) -> Program:
     return created
 
 
+@verb(program_policy, "delete")
 def delete_program(*, actor: User, program: Program) -> None:
     """Delete a draft that nothing refers to. Raises `Forbidden`, `NotFound` and `Conflict` (`program_in_use`)."""
     program_policy.check(actor, "delete", program)
     with transaction.atomic():
-        current = locked(program)
+        current = locked(program, to_delete=True)
         if current.status != ProgramStatus.DRAFT:
             raise program_in_use()
         try:
@@ -180,7 +189,7 @@ def _copy_content(source: Program, target: Program, *, actor: User) -> None:
             reason="new_version",
         )
     for prompt in PromptVersion.objects.filter(module__program=source, traffic_percentage__gt=0):
-        save_with_history(
+        save_prompt_version(
             PromptVersion(
                 module=copies[prompt.module_id],
                 version=prompt.version,
@@ -193,3 +202,10 @@ def _copy_content(source: Program, target: Program, *, actor: User) -> None:
             actor=actor,
             reason="new_version",
         )
+
+
+revertible(
+    Program,
+    ("description", "config", "credits_per_execution", "group"),
+    lambda actor, row, changes: update_program(actor=actor, program=row, **changes),
+)

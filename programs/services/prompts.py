@@ -16,10 +16,12 @@ from mlops.models import User
 from mlops.sanitiser import refuse_unstorable
 from mlops.services.history import operator, save_with_history
 from mlops.services.locking import locked
+from mlops.verbs import verb
 from programs.models import Module, Program, PromptSet, PromptVersion
 from programs.policies import module_policy, prompt_version_policy
 from programs.services.checks import check_text
-from programs.types import PREDICTING_KINDS, ModuleKind
+from programs.services.demos import save_prompt_version
+from programs.types import EXAMPLE_MARK, PREDICTING_KINDS, ModuleKind
 
 FIRST_VERSION = "1"
 FROM_SIGNATURE = "signature"
@@ -27,9 +29,10 @@ FROM_SIGNATURE = "signature"
 
 MAX_DEMOS = 2_000
 MAX_VERSION = 40
-_MARKS_OF_DEMOS = frozenset({"reasoning", "augmented"})
+_MARKS_OF_DEMOS = frozenset({"reasoning", "augmented", EXAMPLE_MARK})
 
 
+@verb(module_policy, "change")
 def create_prompt_version(
     *,
     actor: User,
@@ -56,7 +59,7 @@ def create_prompt_version(
         taken = set(current.prompt_versions.values_list("version", flat=True))
         if version in taken:
             raise Conflict("prompt_version_exists", _("The module has a prompt version of this name."), field="version")
-        return save_with_history(
+        return save_prompt_version(
             PromptVersion(
                 module=current,
                 version=version or _next_number(taken),
@@ -70,6 +73,7 @@ def create_prompt_version(
         )
 
 
+@verb(prompt_version_policy, "activate")
 def activate_prompt_version(*, actor: User, prompt_version: PromptVersion) -> PromptVersion:
     """Give a prompt version all the traffic of its module. A repeated call changes nothing.
 
@@ -87,6 +91,7 @@ def activate_prompt_version(*, actor: User, prompt_version: PromptVersion) -> Pr
     return current
 
 
+@verb(module_policy, "change")
 def set_prompt(
     *, actor: User, module: Module, prompt_template: str, demos: Sequence[Mapping[str, Any]] = ()
 ) -> PromptVersion:
@@ -182,7 +187,7 @@ def _ensure_first_version(module: Module, *, actor: User) -> None:
 
 def _save_from_signature(module: Module, version: str, *, actor: User) -> None:
     signature = module.signature
-    save_with_history(
+    save_prompt_version(
         PromptVersion(
             module=module,
             version=version,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -13,16 +13,18 @@ from django.utils.translation import gettext as _
 from mlops.errors import Conflict, Invalid, all_of
 from mlops.models import User
 from mlops.sanitiser import refuse_unstorable
-from mlops.services.history import save_with_history
+from mlops.services.history import delete_with_history, save_with_history
 from mlops.services.locking import locked
+from mlops.services.reverting import revertible
+from mlops.verbs import verb
 from programs.errors import signature_frozen, signature_in_use
 from programs.models import Module, Program, Signature, SignatureField
 from programs.policies import program_policy, signature_policy
 from programs.runtime import shorthand as grammar
 from programs.runtime.signatures import problems_of_signature
-from programs.services.checks import check_name, delete_with_history, touch
+from programs.services.checks import check_name, touch
 from programs.services.prompts import follow_signature
-from programs.types import FieldSpec, SignatureSpec
+from programs.types import FieldSpec, FieldType, SignatureSpec
 
 
 class SignatureChanges(TypedDict, total=False):
@@ -33,6 +35,7 @@ class SignatureChanges(TypedDict, total=False):
     shorthand: str
 
 
+@verb(signature_policy, "create")
 def create_signature(
     *,
     actor: User,
@@ -60,6 +63,7 @@ def create_signature(
         raise taken from None
 
 
+@verb(signature_policy, "change")
 def update_signature(*, actor: User, signature: Signature, **changes: Unpack[SignatureChanges]) -> Signature:
     """Change a signature that no frozen program uses. Programs in draft that use it follow at once, and so do their
     modules' prompts as long as those are the signature's own instructions.
@@ -77,10 +81,11 @@ def update_signature(*, actor: User, signature: Signature, **changes: Unpack[Sig
             raise signature_frozen()
         current.instructions = changes.get("instructions", current.instructions)
         _check(replace(current.as_spec(), fields=tuple(fields)) if fields is not None else current.as_spec())
-        save_with_history(current, actor=actor, reason="update", update_fields=["instructions"])
         if fields is not None:
+            current.shape = _shape(fields)
             current.fields.all().delete()
             _save_fields(current, fields)
+        save_with_history(current, actor=actor, reason="update", update_fields=["instructions", "shape"])
         for module in Module.objects.filter(signature=current).select_related("signature"):
             follow_signature(module, actor=actor)
         for program in programs:
@@ -88,6 +93,7 @@ def update_signature(*, actor: User, signature: Signature, **changes: Unpack[Sig
     return current
 
 
+@verb(signature_policy, "new_version")
 def new_signature_version(*, actor: User, signature: Signature, **changes: Unpack[SignatureChanges]) -> Signature:
     """The next version of a signature: a copy with the changes. Programs keep the version that they name.
 
@@ -108,11 +114,12 @@ def new_signature_version(*, actor: User, signature: Signature, **changes: Unpac
         return _save(version, fields, actor=actor, reason="new_version")
 
 
+@verb(signature_policy, "delete")
 def delete_signature(*, actor: User, signature: Signature) -> None:
     """Delete a signature that no module uses. Raises `Forbidden` and `Conflict` (`signature_in_use`)."""
     signature_policy.check(actor, "delete", signature)
     with transaction.atomic():
-        current = locked(signature)
+        current = locked(signature, to_delete=True)
         if current.modules.exists():
             raise signature_in_use()
         delete_with_history([current], actor=actor, reason="delete")
@@ -150,9 +157,20 @@ def _path(field: str) -> str:
 
 
 def _save(signature: Signature, fields: Sequence[FieldSpec], *, actor: User, reason: str) -> Signature:
+    signature.shape = _shape(fields)
     save_with_history(signature, actor=actor, reason=reason)
     _save_fields(signature, fields)
     return signature
+
+
+def _shape(fields: Sequence[FieldSpec]) -> list[dict[str, Any]]:
+    return [asdict(field) for field in fields]
+
+
+def _fields_of_shape(shape: Sequence[Mapping[str, Any]]) -> list[FieldSpec]:
+    return [
+        FieldSpec(**{**field, "type": FieldType(field["type"]), "choices": tuple(field["choices"])}) for field in shape
+    ]
 
 
 def _save_fields(signature: Signature, fields: Sequence[FieldSpec]) -> None:
@@ -174,3 +192,15 @@ def _save_fields(signature: Signature, fields: Sequence[FieldSpec]) -> None:
         )
         for position, field in enumerate(fields)
     )
+
+
+def _put_back(actor: User, signature: Signature, changes: Mapping[str, Any]) -> Signature:
+    wanted: SignatureChanges = {}
+    if "instructions" in changes:
+        wanted["instructions"] = changes["instructions"]
+    if changes.get("shape"):
+        wanted["fields"] = _fields_of_shape(changes["shape"])
+    return update_signature(actor=actor, signature=signature, **wanted)
+
+
+revertible(Signature, ("instructions", "shape"), _put_back)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from django.utils.translation import gettext as _
 
 from datasets.models import Corpus
+from datasets.types import Search
 from mlops.errors import Problem, all_of
 from mlops.models import LanguageModel, User
 from mlops.types import LanguageModelKind
+from mlops.verbs import verb
 from programs.models import Module, Program
 from programs.policies import program_policy
 from programs.selectors.tools import ToolTree, tool_tree
@@ -17,6 +19,7 @@ from programs.services.building import problems_of_building
 from programs.types import PREDICTING_KINDS, ProgramStatus
 
 
+@verb(program_policy, "validate")
 def validate_program(*, actor: User, program: Program) -> list[Problem]:
     """Build the program and report every problem; empty when it can be submitted. Changes nothing.
 
@@ -44,10 +47,25 @@ def refuse_problems(*, actor: User, program: Program) -> None:
 def _problems_of_corpora(modules: list[Module], actor: User) -> Iterator[Problem]:
     wanted = [module for module in modules if module.config.get("corpus")]
     ids = [module.config["corpus"] for module in wanted]
-    known = {str(pk) for pk in Corpus.objects.visible_to(actor).filter(pk__in=ids).values_list("pk", flat=True)}
+    rows = Corpus.objects.visible_to(actor).ready().filter(pk__in=ids).select_related("embedding_model")
+    known = {str(corpus.pk): corpus for corpus in rows}
     for module in wanted:
-        if module.config["corpus"] not in known:
+        corpus = known.get(module.config["corpus"])
+        if corpus is None:
             yield Problem("unknown_corpus", _("There is no such corpus."), _path(module, "config.corpus"))
+        elif module.config.get("search", Search.BM25) != Search.BM25:
+            yield from _problems_of_vectors(corpus, _path(module, "config.search"))
+
+
+def _problems_of_vectors(corpus: Corpus, path: str) -> Iterator[Problem]:
+    if corpus.embedding_model is None:
+        yield Problem(
+            "corpus_without_vectors",
+            _("The corpus has no vectors: import it with an embedding model, or search it by bm25."),
+            path,
+        )
+    elif not corpus.embedding_model.is_enabled:
+        yield Problem("language_model_disabled", _("The embedding model of the corpus is not enabled."), path)
 
 
 def _problems_of_language_models(modules: list[Module]) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from mlops.models import User
-from programs.models import Deployment, Module, Program, PromptVersion, Signature
+from programs.models import Deployment, Module, Program, PromptVersion, Signature, SignatureField
 from programs.services import ModuleInput, choose_prompt_set, create_prompt_version
 from programs.types import ConnectionSpec
 from tests.factories import make_default_language_model, make_program, make_signature
@@ -268,6 +269,36 @@ def test_drafts_are_deleted_and_others_are_not(browser: Client) -> None:
         browser.post(page("program", "delete", program.pk), {"post": "yes"})
 
     assert list(Program.objects.all()) == [used]
+
+
+def test_a_prompt_is_edited_by_hand_as_its_next_version(browser: Client, erin: User) -> None:
+    module = two_steps().modules.get(key="classify")
+    name = SignatureField.objects.filter(signature=module.signature).earliest("position").name
+    first = create_prompt_version(actor=erin, module=module, prompt_template="Answer.", demos=[{name: "1?"}])
+    shown = browser.get(page("promptversion", "change", first.pk)).content.decode()
+    address = f"{page('promptversion', 'add')}?source={first.pk}"
+    assert f'href="{address}"' in shown
+    form = browser.get(address).context["adminform"].form
+    assert form.initial["module"] == module.pk
+    assert form.initial["prompt_template"] == "Answer."
+
+    given = {"module": str(module.pk), "prompt_template": "Answer briefly.", "demos": json.dumps([{name: "2?"}])}
+    answer = browser.post(page("promptversion", "add"), {**given, "activate_now": "on"})
+
+    assert answer.status_code == 302
+    edited = PromptVersion.objects.get(prompt_template="Answer briefly.")
+    assert (edited.module, edited.demos, edited.traffic_percentage) == (module, [{name: "2?"}], 100)
+    first.refresh_from_db()
+    assert (first.prompt_template, first.demos) == ("Answer.", [{name: "1?"}])
+
+
+def test_a_demo_with_a_field_of_nobody_is_refused_in_the_form(browser: Client, erin: User) -> None:
+    module = make_program().modules.get()
+    given = {"module": str(module.pk), "prompt_template": "", "demos": '[{"colour": "red"}]'}
+    answer = browser.post(page("promptversion", "add"), given)
+    assert answer.status_code == 200
+    assert "The signature has no such field." in answer.content.decode()
+    assert not PromptVersion.objects.exists()
 
 
 @pytest.mark.parametrize("model", ["program", "signature", "promptversion", "promptset", "deployment"])

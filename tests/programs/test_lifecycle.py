@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from datasets.models import Corpus
 from datasets.services import create_corpus
 from datasets.types import PassageSpec
 from mlops.errors import Conflict, DomainError, Invalid, NotFound
@@ -15,7 +16,10 @@ from programs.models import Deployment, Program, Signature
 from programs.services import (
     ModuleInput,
     archive_program,
+    before_archiving,
+    before_deploying,
     deploy_program,
+    lifecycle,
     new_version,
     roll_back_program,
     submit_program,
@@ -41,8 +45,7 @@ def test_submitting_freezes_the_corpora_that_are_searched(erin: User) -> None:
 
     submit_program(actor=erin, program=make_program(modules=[search]))
 
-    corpus.refresh_from_db()
-    assert corpus.frozen_at is not None
+    assert Corpus.objects.get(pk=corpus.pk).frozen_at is not None
 
 
 def test_submitting_moves_a_draft_to_testing_and_freezes_its_signatures(erin: User) -> None:
@@ -195,3 +198,78 @@ def test_an_archived_draft_is_validated_and_frozen_before_it_is_deployed(erin: U
 
     with pytest.raises(Invalid):
         deploy_program(actor=erin, program=broken)
+
+
+class Checks:
+    """What a higher app asks before deploying and archiving: it notes the question, and refuses when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.refuses = False
+        monkeypatch.setattr(lifecycle, "deploy_checks", [])
+        monkeypatch.setattr(lifecycle, "archive_checks", [])
+        before_deploying(self.deploying)
+        before_archiving(self.archiving)
+
+    def deploying(self, program: Program, production: Program | None) -> None:
+        self._ask("deploy", str(program), f"{production} {production.status}" if production else "")
+
+    def archiving(self, program: Program) -> None:
+        self._ask("archive", str(program))
+
+    def _ask(self, *question: str) -> None:
+        self.asked.append(question)
+        if self.refuses:
+            raise Conflict("not_yet", "Something of a higher app is against it.")
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
+    return Checks(monkeypatch)
+
+
+def test_higher_apps_are_asked_before_a_version_is_deployed(erin: User, checks: Checks) -> None:
+    first = make_program(name="triage", status=TESTING)
+    deploy_program(actor=erin, program=first)
+    second = next_of(first)
+    deploy_program(actor=erin, program=second)
+
+    # The archiving of the first one belongs to the deployment and is asked about by nobody.
+    assert checks.asked == [("deploy", "triage@1", ""), ("deploy", "triage@2", "triage@1 production")]
+
+
+def test_what_a_higher_app_refuses_is_not_deployed(erin: User, checks: Checks) -> None:
+    first = make_program(status=PRODUCTION)
+    second = next_of(first)
+    checks.refuses = True
+
+    with pytest.raises(Conflict) as refusal:
+        deploy_program(actor=erin, program=second)
+
+    assert refusal.value.code == "not_yet"
+    assert (status_of(first), status_of(second)) == (PRODUCTION, TESTING)
+    assert not Deployment.objects.filter(program=second).exists()
+
+
+def test_a_roll_back_asks_nobody(erin: User, checks: Checks) -> None:
+    first = make_program(status=PRODUCTION)
+    second = next_of(first, PRODUCTION)
+    checks.asked.clear()
+    checks.refuses = True
+
+    roll_back_program(actor=erin, program=second)
+
+    assert (status_of(first), status_of(second)) == (PRODUCTION, ARCHIVED)
+    assert checks.asked == []
+
+
+def test_what_a_higher_app_refuses_is_not_archived(erin: User, checks: Checks) -> None:
+    program = make_program(name="triage", status=TESTING)
+    checks.refuses = True
+
+    with pytest.raises(Conflict) as refusal:
+        archive_program(actor=erin, program=program)
+
+    assert refusal.value.code == "not_yet"
+    assert status_of(program) == TESTING
+    assert checks.asked == [("archive", "triage@1")]

@@ -158,7 +158,7 @@ def test_reading_a_program_takes_the_same_queries_whatever_its_size(
         spec = program_spec(program, prompt_set)
     with django_assert_num_queries(2):
         choose_prompt_set(program)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         models = list(language_models_of(program))
 
     assert len(spec.modules) == modules

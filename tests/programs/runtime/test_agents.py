@@ -200,7 +200,7 @@ def test_learned_instructions_keep_the_rules_for_agents() -> None:
 def test_the_tools_of_the_sample_workspace(sync: bool) -> None:
     found: list[tuple[str, str, int]] = []
 
-    def retrieve(corpus: str, query: str, k: int) -> list[str]:
+    def retrieve(corpus: str, query: str, k: int, search: str) -> list[str]:
         found.append((corpus, query, k))
         return ["Open Monday.", "Closed Sunday."]
 
@@ -231,7 +231,7 @@ def test_a_copy_for_an_optimizer_runs_and_shares_what_is_outside() -> None:
         def __init__(self) -> None:
             self.queries: list[str] = []
 
-        def retrieve(self, corpus: str, query: str, k: int) -> list[str]:
+        def retrieve(self, corpus: str, query: str, k: int, search: str) -> list[str]:
             self.queries.append(query)
             return []
 

@@ -169,7 +169,7 @@ def test_a_language_model_that_is_not_brought_is_an_error(run: Run) -> None:
 
 @both_ways
 def test_retrieves_through_the_port(run: Run) -> None:
-    def retrieve(corpus: str, query: str, k: int) -> list[str]:
+    def retrieve(corpus: str, query: str, k: int, search: str) -> list[str]:
         return [f"{corpus}/{query}/{rank}" for rank in range(k)]
 
     spec = program(
@@ -180,12 +180,12 @@ def test_retrieves_through_the_port(run: Run) -> None:
     output, recorder = run(build(spec, Ports(retrieve=retrieve)), scripted(upper), question="why")
     assert output == {"passages": ["kb/why/0", "kb/why/1"], "y": ""}
     assert tree(recorder)[:2] == [(None, "module", "search"), (0, "retriever", "search")]
-    assert recorder.spans[1].input == {"query": "why", "corpus": "kb", "k": 2}
+    assert recorder.spans[1].input == {"query": "why", "corpus": "kb", "k": 2, "search": "bm25"}
     assert recorder.spans[1].output == ["kb/why/0", "kb/why/1"]
 
 
 def test_retrieves_on_the_loop_when_the_port_can() -> None:
-    async def aretrieve(corpus: str, query: str, k: int) -> list[str]:
+    async def aretrieve(corpus: str, query: str, k: int, search: str) -> list[str]:
         return [query]
 
     made = build(program(module("search", kind="retrieve", corpus="kb")), Ports(aretrieve=aretrieve))
@@ -240,7 +240,7 @@ def test_builds_are_kept_by_content() -> None:
     other = program(module("a", "x -> y", instructions="Other."), name="kept")
     assert built(spec, PORTS) is built(again, PORTS)
     assert built(spec, PORTS) is not built(other, PORTS)
-    assert built(spec, PORTS) is not built(spec, Ports(retrieve=lambda corpus, query, k: []))
+    assert built(spec, PORTS) is not built(spec, Ports(retrieve=lambda corpus, query, k, search: []))
 
 
 def test_optimizers_find_predictors_and_their_state_goes_back_and_forth() -> None:
