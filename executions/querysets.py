@@ -18,6 +18,8 @@ HEAVY_COLUMNS = ("input", "output", "trace", "language_models", "prices")
 
 
 class ExecutionQuerySet(OwnedQuerySet[Any]):
+    program_name = "program__name"
+
     def _to_engineer(self, viewer: User) -> Self:
         """All, except those of programs limited to a group that the engineer is not in; own ones always."""
         in_reach = Q(program__group=None) | Q(program__group__in=viewer.groups.values("pk"))
@@ -36,9 +38,79 @@ class ExecutionQuerySet(OwnedQuerySet[Any]):
 
 
 class FeedbackQuerySet(ScopedQuerySet[Any]):
+    program_name = "execution__program__name"
+
     def _to_engineer(self, viewer: User) -> Self:
         in_reach = Q(execution__program__group=None) | Q(execution__program__group__in=viewer.groups.values("pk"))
         return self.filter(in_reach | Q(execution__user=viewer))
 
     def _to_user(self, viewer: User) -> Self:
         return self.filter(execution__user=viewer)
+
+
+class MetricQuerySet(ScopedQuerySet[Any]):
+    """Engineers see all metrics, an ml_user none."""
+
+    def latest_version(self, name: str) -> Any | None:
+        return self.filter(name=name).order_by("-version").first()
+
+
+class EvaluationQuerySet(ScopedQuerySet[Any]):
+    program_name = "program__name"
+
+    def _to_engineer(self, viewer: User) -> Self:
+        """All, except those of programs limited to a group that the engineer is not in."""
+        return self.filter(Q(program__group=None) | Q(program__group__in=viewer.groups.values("pk")))
+
+    def light(self) -> Self:
+        """Without what only a detail shows."""
+        return self.defer("estimate", "token_usage")
+
+
+class EvaluationPartQuerySet(ScopedQuerySet[Any]):
+    program_name = "evaluation__program__name"
+
+    def _to_engineer(self, viewer: User) -> Self:
+        in_reach = Q(evaluation__program__group=None) | Q(evaluation__program__group__in=viewer.groups.values("pk"))
+        return self.filter(in_reach)
+
+
+class UsageQuerySet(OwnedQuerySet[Any]):
+    """An ml_user sees only what is theirs, not what is everybody's."""
+
+    program_name = "program__name"
+
+    def _to_engineer(self, viewer: User) -> Self:
+        """Of all programs, except those limited to a group that the engineer is not in; their own always."""
+        in_reach = Q(program__group=None) | Q(program__group__in=viewer.groups.values("pk"))
+        return self.filter(in_reach | Q(user=viewer))
+
+    def of_everybody(self) -> Self:
+        return self.filter(user=None)
+
+    def of_each_user(self) -> Self:
+        return self.exclude(user=None)
+
+    def of_all_models(self) -> Self:
+        return self.filter(language_model="")
+
+    def of_each_model(self) -> Self:
+        return self.exclude(language_model="")
+
+
+class RepricingQuerySet(ScopedQuerySet[Any]):
+    """Engineers see all repricings, an ml_user none."""
+
+
+class RepricingPartQuerySet(ScopedQuerySet[Any]):
+    """As the repricings themselves."""
+
+
+class CostCorrectionQuerySet(ScopedQuerySet[Any]):
+    """As the executions that were corrected, but for engineers only."""
+
+    program_name = "execution__program__name"
+
+    def _to_engineer(self, viewer: User) -> Self:
+        in_reach = Q(execution__program__group=None) | Q(execution__program__group__in=viewer.groups.values("pk"))
+        return self.filter(in_reach | Q(execution__user=viewer))

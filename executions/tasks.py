@@ -6,8 +6,9 @@ from typing import Any
 
 from celery import bootsteps, shared_task
 
-from executions.services import process
+from executions.services import evaluations, process, repricing
 from executions.services.leases import sweep
+from executions.services.usage import count_usage
 
 INFERENCE_QUEUE = "ml_inference"
 
@@ -25,6 +26,36 @@ def sweep_executions() -> None:
     sweep()
     if here := process.present():
         here.wake()
+
+
+@shared_task(name="executions.work_evaluations")
+def work_evaluations() -> None:
+    """Shards of evaluations may be pending: let this worker's loop look at once."""
+    evaluations.wake()
+
+
+@shared_task(name="executions.sweep_evaluations")
+def sweep_evaluations() -> None:
+    """Hand back the shards of lost workers, end what only waits for its end, and ring for what is pending."""
+    evaluations.sweep_evaluations()
+
+
+@shared_task(name="executions.work_repricings")
+def work_repricings() -> None:
+    """Repricings may be pending."""
+    repricing.work_repricings()
+
+
+@shared_task(name="executions.sweep_repricings")
+def sweep_repricings() -> None:
+    """Hand back the repricings of lost workers, and ring for what is pending."""
+    repricing.sweep_repricings()
+
+
+@shared_task(name="executions.count_usage")
+def count_what_ended() -> None:
+    """Add what has ended to the usage of its day."""
+    count_usage()
 
 
 class ClaimExecutions(bootsteps.StartStopStep):

@@ -7,18 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mlops.types import TokenUsage
+from mlops.types import JobState, TokenUsage
 
-
-class ExecutionState(StrEnum):
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-TERMINAL_STATES = frozenset({ExecutionState.COMPLETED, ExecutionState.FAILED, ExecutionState.CANCELLED})
+ExecutionState = JobState
+"""An execution is one kind of work among others, in the same words."""
 
 
 class Mode(StrEnum):
@@ -34,6 +26,25 @@ class Source(StrEnum):
     PYTHON = "python"
     SCHEDULE = "schedule"
     GRAPHQL = "graphql"
+
+
+class UsageKind(StrEnum):
+    """What usage was for: serving, or improving what serves."""
+
+    EXECUTION = "execution"
+    EVALUATION = "evaluation"
+    OPTIMIZATION = "optimization"
+
+
+class GroupBy(StrEnum):
+    """What usage can be told by."""
+
+    DAY = "day"
+    PROGRAM = "program"
+    VERSION = "version"
+    PROMPT_VERSION = "prompt_version"
+    USER = "user"
+    LANGUAGE_MODEL = "language_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,58 @@ class RunResult:
     duration_ms: float
     waited_ms: float
     flags: tuple[str, ...] = field(default=())
+    costs: Mapping[str, int | None] = field(default_factory=dict)
+    """Cost by model, as far as it is known."""
 
     @property
     def token_usage(self) -> dict[str, Any]:
-        by_model = {name: usage.as_json() for name, usage in self.by_model.items()}
+        by_model = {name: {**usage.as_json(), "cost": self.costs.get(name)} for name, usage in self.by_model.items()}
         return {**self.usage.as_json(), "by_model": by_model}
+
+
+class MetricKind(StrEnum):
+    """Ways to score an answer; see docs/metrics.md."""
+
+    EXACT_MATCH = "exact_match"
+    NORMALISED_MATCH = "normalised_match"
+    CONTAINS = "contains"
+    NUMERIC_EQUALITY = "numeric_equality"
+    TOKEN_F1 = "token_f1"  # noqa: S105  # no password
+    SET_F1 = "set_f1"
+    JSON_FIELD_MATCH = "json_field_match"
+    SEMANTIC_SIMILARITY = "semantic_similarity"
+    JUDGE = "judge"
+    CODE = "code"
+
+
+class FinishReason(StrEnum):
+    """Why an evaluation or an optimization ended; only `finished` means that it did all that it was asked to."""
+
+    FINISHED = "finished"
+    BUDGET = "budget"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What work may use at most; None is no limit, 0 is one. `cost` in pico-dollars, `seconds` of working time."""
+
+    cost: int | None = None
+    calls: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Budget:
+        return cls(**{name: value.get(name) for name in ("cost", "calls", "tokens", "seconds")})
+
+    def is_cost_reached(self, cost: int) -> bool:
+        """Whether `cost` uses up the limit. One of 0 is reached by the first cost: what is free goes on."""
+        return self.cost is not None and cost >= max(self.cost, 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """Without the limits that are none."""
+        limits = {"cost": self.cost, "calls": self.calls, "tokens": self.tokens, "seconds": self.seconds}
+        return {name: limit for name, limit in limits.items() if limit is not None}

@@ -15,7 +15,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
-from executions.admin.forms import ExecuteForm, RateDialog, ReplayDialog
+from executions.admin.collecting import collect_selected
+from executions.admin.forms import ExecuteForm, RateDialog, RefundDialog, ReplayDialog
 from executions.admin.trace import pretty, trace_html, usd
 from executions.models import Execution, Feedback
 from executions.policies import execution_policy
@@ -24,11 +25,13 @@ from executions.selectors import inputs_of
 from executions.services.cancel import cancel_execution
 from executions.services.execute import execute_program
 from executions.services.feedback import rate_execution
+from executions.services.refund import refund_execution
 from executions.services.replay import replay_execution
 from executions.types import ExecutionState, Source
 from mlops.admin.base import ReadOnlyInline, ServiceAdmin, actor_of
 from mlops.admin.buttons import bulk_action, button
 from mlops.errors import DomainError
+from mlops.models.base import new_id
 from mlops.money import as_decimal
 from mlops.types import MICRO_PER_CREDIT
 from programs.models import Program
@@ -62,6 +65,11 @@ def _replay(request: HttpRequest, row: Execution, data: dict[str, Any]) -> str:
     return page_of(again)
 
 
+def _refund(request: HttpRequest, row: Execution, data: dict[str, Any]) -> None:
+    key = f"refund:{new_id()}"
+    refund_execution(actor=actor_of(request), execution=row, amount=data["amount"], key=key, note=data["note"])
+
+
 def page_of(execution: Execution) -> str:
     return reverse("admin:executions_execution_change", args=[execution.pk])
 
@@ -83,8 +91,8 @@ class ExecutionAdmin(ServiceAdmin):
     search_fields = ("=id", "=error_code", "=assignment_key")
     search_help_text = _("Id, error code or assignment key.")
     ordering = ("-id",)
-    buttons = ("cancel", "replay", "rate")
-    actions = ("cancel_selected",)
+    buttons = ("cancel", "replay", "rate", "refund")
+    actions = ("cancel_selected", collect_selected)
     inlines = (FeedbackInline,)
     readonly_fields = (
         "program", "prompt_set", "user", "source", "mode", "state", "attempt", "leased_by", "created_at",
@@ -121,6 +129,11 @@ class ExecutionAdmin(ServiceAdmin):
         description=_("Executes the same input again; it counts as your execution."),
     )  # fmt: skip
     rate = button("rate", _("Rate"), _rate, form_class=RateDialog, icon="thumb_up")
+    refund = button(
+        "refund", _("Refund"), _refund, form_class=RefundDialog, icon="currency_exchange",
+        description=_("Gives back to its user what it charged, or a part of it."),
+        available=lambda row: row.is_terminal and row.credits_used > 0,
+    )  # fmt: skip
     cancel_selected = bulk_action(
         "cancel_selected",
         _("Cancel selected executions"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from django.contrib import admin
 
 from executions.models import Feedback
-from executions.policies import execution_policy
+from executions.policies import feedback_policy
 from mlops.admin.base import ServiceAdmin
 
 
 @admin.register(Feedback)
 class FeedbackAdmin(ServiceAdmin):
-    policy = execution_policy
+    policy = feedback_policy
     list_display = ("created_at", "name", "score", "comment", "user", "execution")
     list_filter = ("name",)
     list_select_related = ("user",)

@@ -18,6 +18,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from mlops.admin.forms import CreditsDialog, ScaledDecimalField
 from mlops.errors import DomainError
 from programs.types import FieldSpec, FieldType
 
@@ -94,6 +95,12 @@ class ReplayDialog(BaseDialogForm):  # type: ignore[misc]  # unfold has no types
         required=False,
         help_text=_("Reference such as triage@latest; empty: the same version."),
         widget=UnfoldAdminTextInputWidget,
+    )
+
+
+class RefundDialog(CreditsDialog):
+    amount = ScaledDecimalField(
+        label=_("Credits"), required=False, help_text=_("Empty: all that is left of what it charged.")
     )
 
 

@@ -38,5 +38,5 @@ def recent_panel(request: HttpRequest, program: Program) -> SafeString | None:
 
 
 def add_to_program_page() -> None:
-    links.add_panel("programs.program", links.Panel(_("Execute"), execute_panel))
-    links.add_panel("programs.program", links.Panel(_("Latest executions"), recent_panel))
+    links.add_panel("programs.program", links.Panel("execute", _("Execute"), execute_panel))
+    links.add_panel("programs.program", links.Panel("executions", _("Latest executions"), recent_panel))

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from executions.models import Execution
+from executions.models import EvaluationItem, Execution
 from mlops.money import as_decimal
 from mlops.types import PICO_PER_USD
 
@@ -28,8 +28,8 @@ def pretty(value: Any) -> SafeString:
     return format_html('<pre class="signet-json">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def trace_html(execution: Execution) -> SafeString:
-    """The spans of an execution as a tree."""
+def trace_html(execution: Execution | EvaluationItem) -> SafeString:
+    """The spans of an execution, or of an item of an evaluation, as a tree."""
     trace = execution.trace or {}
     spans = trace.get("spans", [])
     if not spans:

@@ -34,7 +34,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
-async def actor_of_token(raw: str | None) -> User:
+async def actor_of_token(raw: str | None, younger_than_s: float | None = None) -> User:
     """The owner of a bearer token; of many that ask for one at the same time only the first looks it up."""
     here = process.present()
     if raw is None:
@@ -42,7 +42,9 @@ async def actor_of_token(raw: str | None) -> User:
     if here is None:
         raise Unavailable("starting", _("This process is not ready yet."))
     digest = hashlib.sha256(raw.encode("utf-8", "surrogatepass")).digest()
-    actor = await cached_actor(raw, lambda look_up: here.once(("token", digest), look_up))
+    actor = await cached_actor(
+        raw, lambda look_up: here.once(("token", digest), look_up), younger_than_s=younger_than_s
+    )
     if actor is None:
         raise token_unknown()
     return actor

@@ -17,6 +17,9 @@ from django.conf import settings
 from executions.api.execute import Reply, actor_of_token, refusal, reply_to
 from mlops.api.authentication import bearer_of
 from mlops.api.bodies import body_too_large
+from mlops.api.origins import request_id_of
+from mlops.api.streams import FRESH_S, RECHECK_S
+from mlops.services.rates import acheck_rate
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -51,16 +54,26 @@ async def execute(scope: Scope, receive: Receive, send: Send) -> None:
         reply = refusal(error)
         if reply.status == 500:
             logger.exception("unexpected error")
-    await _send(reply, send)
+    await _send(reply, _request_id(scope), send)
+
+
+def _request_id(scope: Scope) -> str:
+    told = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return request_id_of(told.decode("latin-1"))
 
 
 async def _answered(scope: Scope, receive: Receive, began: float) -> Reply:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    actor = await actor_of_token(bearer_of(headers["authorization"]))
+    token = bearer_of(headers["authorization"])
+    actor = await actor_of_token(token)
+    await acheck_rate(actor)
     match = PATH.match(scope["path"])
     assert match is not None  # `is_lean` asked first
     raw = await _body(receive)
-    return await reply_to(actor=actor, reference=match.group(1), raw=raw, headers=headers, began=began)
+    reply = await reply_to(actor=actor, reference=match.group(1), raw=raw, headers=headers, began=began)
+    if time.perf_counter() - began > RECHECK_S:
+        await actor_of_token(token, FRESH_S)  # who waited that long may have lost their token meanwhile
+    return reply
 
 
 async def _body(receive: Receive) -> bytes:
@@ -79,9 +92,10 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
-async def _send(reply: Reply, send: Send) -> None:
+async def _send(reply: Reply, request_id: str, send: Send) -> None:
     headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
     headers.append((b"content-length", str(len(reply.body)).encode()))
+    headers.append((b"x-request-id", request_id.encode()))
     if reply.status == 413:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from executions.models import Execution
@@ -9,9 +10,9 @@ from mlops.money import as_decimal
 from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD
 
 
-def usd(pico: int | None) -> str | None:
+def usd(pico: float | None) -> str | None:
     """Pico-dollars as a decimal string of dollars; unknown stays unknown."""
-    return None if pico is None else as_decimal(pico, PICO_PER_USD)
+    return None if pico is None else as_decimal(round(pico), PICO_PER_USD)
 
 
 def in_list(execution: Execution) -> dict[str, Any]:
@@ -33,16 +34,16 @@ def in_list(execution: Execution) -> dict[str, Any]:
         "error": _error(execution),
         "flags": execution.flags,
         "notice": execution.notice,
-        "token_usage": execution.token_usage,
+        "token_usage": usage_told(execution.token_usage),
         "cost_usd": usd(execution.cost),
         "credits_used": as_decimal(execution.credits_used, MICRO_PER_CREDIT),
         "duration_ms": _rounded(execution.duration_ms),
         "attempt": execution.attempt,
         "revision": execution.revision,
-        "cancel_requested_at": _time(execution.cancel_requested_at),
-        "created_at": _time(execution.created_at),
-        "started_at": _time(execution.started_at),
-        "finished_at": _time(execution.finished_at),
+        "cancel_requested_at": time_of(execution.cancel_requested_at),
+        "created_at": time_of(execution.created_at),
+        "started_at": time_of(execution.started_at),
+        "finished_at": time_of(execution.finished_at),
     }
 
 
@@ -57,6 +58,17 @@ def in_detail(execution: Execution) -> dict[str, Any]:
         "waited_ms": _rounded(execution.waited_ms),
         "trace": _trace(execution.trace),
     }
+
+
+def usage_told(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Usage with the cost of each language model as a decimal string."""
+    if "by_model" not in usage:
+        return dict(usage)
+    by_model = {
+        name: {**{line: tokens for line, tokens in lines.items() if line != "cost"}, "cost_usd": usd(lines.get("cost"))}
+        for name, lines in usage["by_model"].items()
+    }
+    return {**usage, "by_model": by_model}
 
 
 def _error(execution: Execution) -> dict[str, str] | None:
@@ -78,7 +90,8 @@ def _trace(trace: dict[str, Any] | None) -> dict[str, Any] | None:
     return {**trace, "spans": spans}
 
 
-def _time(value: Any) -> str | None:
+def time_of(value: Any) -> str | None:
+    """A moment as ISO 8601 in UTC, or None."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 

@@ -10,10 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from executions.api.evaluation_serializers import EvaluationSerializer
+from executions.api.repricings import RepricingSerializer
 from executions.api.serializers import ExecuteWriteSerializer, ExecutionSerializer
+from mlops.api.documented import ONCE, Endpoint, documented, in_place, watched
 from mlops.api.schema import PROBLEM
-
-Endpoint = tuple[str, str, str, Any]
 
 ENDED, UNDERWAY = [200], [200, 202]
 
@@ -26,13 +27,8 @@ def _answered(name: str, description: str, statuses: list[int], kind: Any = str)
     return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=description, response=statuses)
 
 
-IDEMPOTENCY_KEY = _sent(
-    "Idempotency-Key",
-    "Makes the request happen once: for 24 hours the same key and body give the first answer again.",
-)
-
 EXECUTE_HEADERS = [
-    IDEMPOTENCY_KEY,
+    ONCE,
     _sent("Prefer", "`wait=N`: answer after N seconds at most, with the execution as it is then."),
     _answered("Location", "Where the execution is to be polled.", UNDERWAY),
     _answered("X-Execution-Id", "The execution's id.", UNDERWAY, OpenApiTypes.UUID),
@@ -42,7 +38,6 @@ EXECUTE_HEADERS = [
     _answered("X-Cost-USD", "A decimal string, or `unknown` when a price is unknown.", ENDED),
     _answered("X-Overhead-Ms", "Milliseconds that were not spent waiting for a language model.", ENDED, float),
 ]
-EXECUTION_ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 REFERENCE = OpenApiParameter(
     "ref",
     str,
@@ -79,49 +74,14 @@ class ExecuteDocumented(APIView):
         raise AssertionError("documentation only")
 
 
-class DetailDocumented(APIView):
-    """One execution."""
-
-    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
-        operation_id="executions_retrieve",
-        tags=["executions"],
-        parameters=[
-            EXECUTION_ID,
-            OpenApiParameter("wait", int, description="Seconds to wait for its end, at most 60."),
-        ],
-        responses=ExecutionSerializer,
-    )
-    def get(self, request: Request, id: str) -> Response:
-        """The execution; with `wait` once it has ended, or after that time as it is then."""
-        raise AssertionError("documentation only")
-
-
-class EventsDocumented(APIView):
-    """Changes of an execution."""
-
-    @extend_schema(  # type: ignore[untyped-decorator]  # drf-spectacular has no types
-        operation_id="executions_events",
-        tags=["executions"],
-        parameters=[EXECUTION_ID, _sent("Last-Event-ID", "The revision to go on from.", int)],
-        responses={(200, "text/event-stream"): OpenApiTypes.STR},
-    )
-    def get(self, request: Request, id: str) -> Response:
-        """Server-sent events: one `state` event per change, the present state first."""
-        raise AssertionError("documentation only")
-
-
-DOCUMENTED: list[Endpoint] = [
-    (path, path, method, view.as_view())
-    for path, method, view in (
-        ("/api/v1/programs/{ref}/execute/", "POST", ExecuteDocumented),
-        ("/api/v1/executions/{id}/", "GET", DetailDocumented),
-        ("/api/v1/executions/{id}/events/", "GET", EventsDocumented),
-    )
+DOCUMENTED = [
+    documented("/api/v1/programs/{ref}/execute/", "POST", ExecuteDocumented),
+    *watched("executions", "execution", ExecutionSerializer),
+    *watched("evaluations", "evaluation", EvaluationSerializer),
+    *watched("repricings", "repricing", RepricingSerializer),
 ]
 
 
 def add_async_views(endpoints: list[Endpoint], **context: Any) -> list[Endpoint]:
-    """Preprocessing hook of drf-spectacular: the async views, in place of the viewset's that they stand before."""
-    answered = {(path, method) for path, _regex, method, _view in DOCUMENTED}
-    others = [endpoint for endpoint in endpoints if (endpoint[0], endpoint[2]) not in answered]
-    return [*others, *DOCUMENTED]
+    """Preprocessing hook of drf-spectacular."""
+    return in_place(endpoints, DOCUMENTED)

@@ -10,7 +10,8 @@ from executions.api.representation import in_detail, in_list
 from executions.models import Execution, Feedback
 from executions.models.executions import MODE_CHOICES, SOURCE_CHOICES, STATE_CHOICES
 from executions.types import Mode
-from mlops.api.serializers import RecordSerializer, StrictSerializer
+from mlops.api.credits import CreditsSerializer
+from mlops.api.serializers import RecordSerializer, StrictSerializer, credits_field
 
 
 class ProgramReferenceSerializer(StrictSerializer):
@@ -86,6 +87,12 @@ class ExecuteWriteSerializer(StrictSerializer):
 
 class ReplayWriteSerializer(StrictSerializer):
     program = serializers.CharField(required=False, help_text="Reference of another version; else the same one.")
+
+
+class RefundWriteSerializer(CreditsSerializer):
+    credits = credits_field(
+        required=False, allow_null=True, default=None, help_text="All that is left of what it charged, if not given."
+    )
 
 
 class FeedbackSerializer(RecordSerializer):

@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from django_fsm import FSMField, transition
 
 from executions.querysets import ExecutionQuerySet
-from executions.types import TERMINAL_STATES, ExecutionState, Mode, RunError, RunResult, Source
+from executions.types import ExecutionState, Mode, RunError, RunResult, Source
 from mlops.models.base import new_id
-from mlops.types import MATCHER_NAME, MATCHER_NOTICE
+from mlops.types import MATCHER_NAME, MATCHER_NOTICE, TERMINAL_STATES
 from programs.models import Program, PromptSet
 
 STATE_CHOICES = [
@@ -62,7 +62,7 @@ class Execution(models.Model):
         Program, on_delete=models.PROTECT, related_name="executions", verbose_name=_("program"), db_index=False
     )
     prompt_set = models.ForeignKey(
-        PromptSet, on_delete=models.PROTECT, related_name="executions", verbose_name=_("prompt set")
+        PromptSet, on_delete=models.PROTECT, related_name="executions", verbose_name=_("prompt set"), db_index=False
     )
     mode = models.CharField(_("mode"), max_length=5, choices=MODE_CHOICES)
     source = models.CharField(_("source"), max_length=10, choices=SOURCE_CHOICES)
@@ -114,6 +114,9 @@ class Execution(models.Model):
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     started_at = models.DateTimeField(_("started at"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
+    is_counted = models.BooleanField(
+        _("counted"), default=False, editable=False, help_text=_("Whether the usage of its day has it.")
+    )
 
     objects = ExecutionQuerySet.as_manager()
 
@@ -130,12 +133,19 @@ class Execution(models.Model):
             # lists by keyset: mine, of a program
             models.Index(fields=["user", "-id"], name="execution_by_user"),
             models.Index(fields=["program", "-id"], name="execution_by_program"),
+            models.Index(fields=["prompt_set", "-id"], name="execution_by_prompt_set"),
             # the queue: oldest pending first
             models.Index(fields=["id"], condition=models.Q(state=PENDING), name="execution_pending"),
             # the sweeper: expired leases
             models.Index(fields=["lease_expires_at"], condition=models.Q(state=RUNNING), name="execution_leases"),
             # what failed, newest first
             models.Index(fields=["-id"], condition=models.Q(state=FAILED), name="execution_failed"),
+            # what has ended and is still to be counted
+            models.Index(
+                fields=["finished_at"],
+                condition=models.Q(finished_at__isnull=False, is_counted=False),
+                name="execution_uncounted",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -184,16 +194,22 @@ class Execution(models.Model):
         self.finished_at = timezone.now()
         self.revision += 1
         if result is None:
+            if not self.attempt:
+                self.cost = 0  # no model was asked for anything
             return
         self.trace = dict(result.trace)
         self.flags = list(result.flags)
+        self.note_usage(result)
+        self.language_models = {name: dict(parameters) for name, parameters in result.models.items()}
+        self.duration_ms = result.duration_ms
+        self.waited_ms = result.waited_ms
+
+    def note_usage(self, result: RunResult) -> None:
+        """What has been billed until now, by this attempt and by those before it."""
         self.token_usage = result.token_usage
         self.total_tokens = result.usage.total
         self.cost = result.cost
         self.prices = list(result.prices)
-        self.language_models = {name: dict(parameters) for name, parameters in result.models.items()}
-        self.duration_ms = result.duration_ms
-        self.waited_ms = result.waited_ms
 
     @property
     def notice(self) -> str:

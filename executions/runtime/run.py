@@ -110,6 +110,7 @@ def _result(
         usage=recorder.usage,
         by_model=dict(recorder.by_model),
         cost=recorder.cost,
+        costs=dict(recorder.costs),
         prices=tuple(recorder.prices),
         models=dict(recorder.models),
         duration_ms=duration_ms,

@@ -3,14 +3,14 @@
 PostgreSQL gets the batch as three JSON parameters of one statement, which is a transaction and a round trip of its own:
 adapting every value by itself took most of the writer's time, and each further statement is one more round trip that
 everybody in the batch waits for.
-SQLite, which is in process, takes the same steps one by one. Only the group-commit writer uses this; names of tables
-and columns come from the models, hence the exceptions to S608.
+SQLite, which is in process, takes the same steps one by one. The group-commit writer uses this, and evaluations insert
+their items by it; names of tables and columns come from the models, hence the exceptions to S608.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ MINE = f"""
 
 
 class Stored(NamedTuple):
-    """Keys of the ends that met their lease, and the new balances of the users whose credits moved."""
+    """Keys of the ends that met their lease, and balances: the new ones, and those of the users to be locked."""
 
     met: set[UUID]
     balances: dict[UUID, int]
@@ -53,14 +53,20 @@ class Column(NamedTuple):
     adapt: Callable[[Any], Any]
 
 
-def store(started: Sequence[Execution], finished: Sequence[Execution], lines: Sequence[CreditEntry]) -> Stored:
+def store(
+    started: Sequence[Execution],
+    finished: Sequence[Execution],
+    lines: Sequence[CreditEntry],
+    locking: Collection[UUID] = (),
+) -> Stored:
     """Insert `started`, end those of `finished` that still hold their lease, and book the lines of both.
 
-    A line is booked once, by its key, and only with the execution that it is about. No execution is in both sequences.
+    A line is booked once, by its key, and only with the execution that it is about. No execution is there twice.
+    The accounts `locking` are locked too, until the caller's transaction ends.
     """
     if connection.vendor == "postgresql":
-        return _in_one_statement(started, finished, lines)
-    return _step_by_step(started, finished, lines)
+        return _in_one_statement(started, finished, lines, locking)
+    return _step_by_step(started, finished, lines, locking)
 
 
 def insert(rows: Rows, returning: str, on_conflict: str) -> list[Any]:
@@ -76,9 +82,22 @@ def insert(rows: Rows, returning: str, on_conflict: str) -> list[Any]:
     return [record[0] for record in _fetched(sql, parameters)]
 
 
-def _in_one_statement(started: Rows, finished: Rows, lines: Rows) -> Stored:
+def change(rows: Sequence[Execution], attributes: tuple[str, ...]) -> None:
+    """Store these columns of executions that have ended."""
+    found = columns(Execution, attributes)
+    source, parameters = _source("f", found, rows)
+    sql = f"WITH {source} UPDATE {EXECUTIONS} SET {_changes(found)} FROM f WHERE {EXECUTIONS}.id = f.id"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+
+
+def _in_one_statement(started: Rows, finished: Rows, lines: Rows, locking: Collection[UUID]) -> Stored:
     """The tables that a statement changes are seen by its other parts as they were before: nothing here relies on it,
-    since no execution starts and ends in one batch. Users are locked in the order of their keys, against deadlocks."""
+    since no execution starts and ends in one batch.
+
+    Against deadlocks everybody locks executions before accounts, and accounts in the order of their keys; without their
+    keys, so that rows which only refer to an account wait for nobody.
+    """
     starts, ends, entries = columns(Execution), columns(Execution, FINISHED_COLUMNS), columns(CreditEntry)
     sources = [_source("s", starts, started), _source("f", ends, finished), _source("l", entries, lines)]
     sql = f"""
@@ -93,7 +112,8 @@ def _in_one_statement(started: Rows, finished: Rows, lines: Rows) -> Stored:
             WHERE l.subject_id IN (SELECT id FROM begun UNION ALL SELECT id FROM met)
             ON CONFLICT (key) DO NOTHING RETURNING user_id, amount
         ), locked AS (
-            SELECT id FROM {USERS} WHERE id IN (SELECT user_id FROM booked) ORDER BY id FOR UPDATE
+            SELECT id, ml_credits FROM {USERS}
+            WHERE id IN (SELECT user_id FROM booked) OR id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE
         ), moved AS (
             UPDATE {USERS} SET ml_credits = ml_credits + b.total
             FROM (SELECT user_id, sum(amount)::bigint AS total FROM booked GROUP BY user_id) AS b
@@ -101,15 +121,20 @@ def _in_one_statement(started: Rows, finished: Rows, lines: Rows) -> Stored:
             RETURNING {USERS}.id, ml_credits
         )
         SELECT id, NULL FROM met UNION ALL SELECT id, ml_credits FROM moved
+        UNION ALL SELECT id, ml_credits FROM locked WHERE id NOT IN (SELECT id FROM moved)
     """  # noqa: S608
-    answer = _fetched(sql, [value for _text, parameters in sources for value in parameters])
+    parameters = [value for _text, values in sources for value in values]
+    answer = _fetched(sql, [*parameters, [str(key) for key in locking]])
     return Stored(
         {key for key, balance in answer if balance is None},
         {key: balance for key, balance in answer if balance is not None},
     )
 
 
-def _step_by_step(started: Rows, finished: Sequence[Execution], lines: Sequence[CreditEntry]) -> Stored:
+def _step_by_step(
+    started: Rows, finished: Sequence[Execution], lines: Sequence[CreditEntry], locking: Collection[UUID]
+) -> Stored:
+    """On SQLite whoever writes has locked everything."""
     begun = set(map(_as_uuid, insert(started, "id", "ON CONFLICT (id) DO NOTHING")))
     met = {execution.pk for execution in finished if _end(execution)}
     due = {line.pk: line for line in lines if line.subject_id in begun | met}
@@ -117,7 +142,9 @@ def _step_by_step(started: Rows, finished: Sequence[Execution], lines: Sequence[
     for key in insert(list(due.values()), "id", "ON CONFLICT (key) DO NOTHING"):
         line = due[_as_uuid(key)]
         moved[line.user_id] += line.amount
-    return Stored(met, {user_id: _add_credits(user_id, amount) for user_id, amount in moved.items()})
+    new = {user_id: _add_credits(user_id, amount) for user_id, amount in moved.items()}
+    kept = User.objects.filter(pk__in=set(locking) - new.keys()).values_list("pk", "ml_credits") if locking else ()
+    return Stored(met, {**new, **dict(kept)})
 
 
 def _end(execution: Execution) -> bool:

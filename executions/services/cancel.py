@@ -14,8 +14,11 @@ from executions.services.leases import book_end
 from executions.services.running import Ending
 from executions.types import ExecutionState
 from mlops.models import User
+from mlops.services.watching import change_of
+from mlops.verbs import verb
 
 
+@verb(execution_policy, "cancel")
 def cancel_execution(*, actor: User, execution: Execution) -> Execution:
     """End a pending execution now; ask whoever runs a running one to stop within one model call.
 
@@ -52,4 +55,4 @@ def _tell_here(row: Execution) -> None:
     if running := here.running.get(row.pk):
         running.end(Ending.CANCEL)
     elif row.is_terminal:
-        here.watchers.announce(row)
+        here.watchers.offer(change_of(row))

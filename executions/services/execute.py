@@ -27,6 +27,8 @@ from mlops.models import IdempotencyRecord, User
 from mlops.policies import language_model_policy
 from mlops.sanitiser import refuse_unstorable
 from mlops.selectors import enabled_language_model
+from mlops.services.budgets import Exhausted
+from mlops.verbs import verb
 from programs.errors import program_not_found
 from programs.models import Program
 from programs.policies import program_policy
@@ -82,6 +84,7 @@ class Options(TypedDict, total=False):
     wait_s: float
 
 
+@verb(program_policy, "execute")
 def execute_program(
     *, actor: User, program: str | Program, input: Mapping[str, Any], **options: Unpack[Options]
 ) -> Execution:
@@ -95,6 +98,7 @@ def execute_program(
     return process.ensure_started().submit(answer(actor, request)).result().execution
 
 
+@verb(program_policy, "execute")
 async def aexecute_program(
     *, actor: User, program: str | Program, input: Mapping[str, Any], **options: Unpack[Options]
 ) -> Execution:
@@ -124,18 +128,39 @@ async def answer(actor: User, request: Request) -> Answer:
     execution = _new_execution(actor, request, plan, values)
     if request.mode is Mode.SYNC:
         execution.start(**here.lease())
-    job = Start(execution, actor.is_stopped_by_credits, _idempotency(actor, request, execution))
-    if not await here.admit(job):
-        return await _earlier(here, actor, request)
+    try:
+        hold = await here.hold_for(execution, plan)
+    except Exhausted as refusal:
+        if request.idempotency_key and (earlier := await _earlier(here, actor, request)):
+            return earlier  # a repetition is answered as the first request was
+        raise refusal.told_to(actor) from None
+    try:
+        earlier = await _admitted(here, actor, request, execution)
+    except BaseException:
+        here.budgets.release(hold)
+        raise
+    if earlier or request.mode is Mode.ASYNC:
+        here.budgets.release(hold)  # whoever runs it reserves for it
+    if earlier:
+        return earlier
     if request.mode is Mode.ASYNC:
         if here.is_claiming or not settings.SIGNET_IS_EMBEDDED:
             doorbell.ring()
         return Answer(execution)
-    running = here.run(execution, plan)
+    running = here.run(execution, plan, hold)
     await asyncio.wait({running.ended}, timeout=request.wait_s)
     if running.failure is not None:
         raise running.failure  # the answer is not durable: whoever asks must not take it for stored
-    return Answer(execution, balance=running.balance)
+    return Answer(running.execution, balance=running.balance)
+
+
+async def _admitted(here: ExecutionProcess, actor: User, request: Request, execution: Execution) -> Answer | None:
+    """None once the execution is stored; the answer of the request that had spent its idempotency key otherwise."""
+    is_limited = actor.is_stopped_by_credits
+    while not await here.admit(Start(execution, is_limited, _idempotency(actor, request, execution))):
+        if earlier := await _earlier(here, actor, request):
+            return earlier
+    return None
 
 
 def _check_request(request: Request) -> None:
@@ -169,7 +194,7 @@ def _read_plan(request: Request) -> Plan:
 
 def _check_right(actor: User, plan: Plan) -> None:
     program = plan.program
-    if not program_policy.can(actor, "view", program):
+    if not program_policy.sees(actor, program):
         raise program_not_found()  # in the words of a reference to nothing
     program_policy.check(actor, "execute", program)
     if not all(program_policy.can(actor, "execute_as_tool", used) for used in plan.used_programs):
@@ -181,7 +206,6 @@ def _check_right(actor: User, plan: Plan) -> None:
 
 
 def _new_execution(actor: User, request: Request, plan: Plan, values: Mapping[str, Any]) -> Execution:
-    characters = len(orjson.dumps(values))
     return Execution(
         user_id=actor.pk,
         program=plan.program,
@@ -193,7 +217,7 @@ def _new_execution(actor: User, request: Request, plan: Plan, values: Mapping[st
         replay_of_id=request.replay_of,
         input=dict(values),
         max_attempts=plan.max_attempts,
-        credits_reserved=plan.reservation_for(characters),
+        credits_reserved=plan.reservation_for(orjson.dumps(values)),
         created_at=timezone.now(),
     )
 
@@ -212,11 +236,13 @@ def _idempotency(actor: User, request: Request, execution: Execution) -> Idempot
     )
 
 
-async def _earlier(here: ExecutionProcess, actor: User, request: Request) -> Answer:
-    """The execution that the spent key stands for, waited for as if it were this caller's own."""
-    record = await here.database.run(
-        lambda: IdempotencyRecord.objects.get(user_id=actor.pk, key=request.idempotency_key)
-    )
+async def _earlier(here: ExecutionProcess, actor: User, request: Request) -> Answer | None:
+    """The execution that the spent key stands for, waited for as if it were this caller's own; None when the key has
+    become free in the meantime."""
+    spent = IdempotencyRecord.objects.live().filter(user_id=actor.pk, key=request.idempotency_key)
+    record = await here.database.run(spent.first)
+    if record is None:
+        return None
     if record.digest != request.digest():
         raise key_reused()
     if request.mode is Mode.SYNC:

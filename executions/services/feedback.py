@@ -14,11 +14,13 @@ from executions.policies import execution_policy
 from mlops.errors import Invalid
 from mlops.models import User
 from mlops.sanitiser import refuse_unstorable
+from mlops.verbs import verb
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 MAX_COMMENT = 10_000
 
 
+@verb(execution_policy, "rate")
 def rate_execution(
     *, actor: User, execution: Execution, name: str, score: float, comment: str = "", expected: Any = None
 ) -> Feedback:

@@ -19,7 +19,6 @@ from executions.models import Execution
 from executions.services.ledger import settlement
 from executions.types import ExecutionState, RunError
 from mlops.errors import DomainError
-from mlops.models import IdempotencyRecord
 from mlops.services.credits import book
 
 CLAIM_BATCH = 64
@@ -47,11 +46,20 @@ def claim(room: int, *, lease_token: UUID, lease_expires_at: datetime, leased_by
 
 
 def renew(tokens: Mapping[UUID, UUID | None], until: datetime) -> set[UUID]:
-    """Move the leases that are still held with their tokens; which those are."""
+    """Move the leases that are still held with their tokens; which those are.
+
+    A row that is locked just now is being ended or cancelled: it needs no lease, or gets it the next time. Waiting for
+    it while holding others could be waiting in a circle.
+    """
     rows = Execution.objects.filter(pk__in=tokens, state=RUNNING).values_list("pk", "lease_token")
     held = {key for key, token in rows if token == tokens[key]}
     mine = set(tokens.values())
-    Execution.objects.filter(pk__in=held, state=RUNNING, lease_token__in=mine).update(lease_expires_at=until)
+    with transaction.atomic():
+        unlocked = Execution.objects.select_for_update(skip_locked=True, no_key=True, of=("self",)).filter(
+            pk__in=held, state=RUNNING, lease_token__in=mine
+        )
+        keys = list(unlocked.values_list("pk", flat=True))
+        Execution.objects.filter(pk__in=keys).update(lease_expires_at=until)
     return held
 
 
@@ -71,20 +79,25 @@ def hand_back(execution: Execution) -> bool:
             .first()
         )
         if row is not None:
+            row.token_usage, row.total_tokens = execution.token_usage, execution.total_tokens
+            row.cost, row.prices = execution.cost, execution.prices
             _release(row)
     return row is not None
 
 
 def sweep() -> dict[str, int]:
-    """Hand back what nobody looks after and forget expired idempotency keys; how many of each."""
-    counts = {"handed_back": 0, "ended": 0, "keys": 0}
-    with transaction.atomic():
-        rows = Execution.objects.abandoned().select_for_update(skip_locked=True, of=("self",))
-        for row in rows.order_by("pk")[:SWEEP_BATCH]:
-            _release(row)
-            counts["ended" if row.is_terminal else "handed_back"] += 1
-    expired = IdempotencyRecord.objects.filter(expires_at__lt=timezone.now()).values("pk")[:SWEEP_BATCH]
-    counts["keys"] = IdempotencyRecord.objects.filter(pk__in=list(expired.values_list("pk", flat=True))).delete()[0]
+    """Hand back what nobody looks after, or end what may not run again; how many of each.
+
+    Each in a transaction of its own, which locks one account at most: nobody can wait for it in a circle.
+    """
+    counts = {"handed_back": 0, "ended": 0}
+    for key in list(Execution.objects.abandoned().order_by("pk").values_list("pk", flat=True)[:SWEEP_BATCH]):
+        with transaction.atomic():
+            rows = Execution.objects.abandoned().select_for_update(skip_locked=True, of=("self",))
+            row = rows.filter(pk=key).first()
+            if row is not None:
+                _release(row)
+                counts["ended" if row.is_terminal else "handed_back"] += 1
     return counts
 
 

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
 from executions.models import Execution
 from mlops.models import CreditEntry
 from mlops.services.credits import Subject, ending_line, reservation_line
-from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD
-
-
-def credits_for(cost: int) -> int:
-    """Micro-credits for a cost in pico-dollars, rounded up."""
-    return -(-cost * settings.SIGNET_CREDITS_PER_USD * MICRO_PER_CREDIT // PICO_PER_USD)
 
 
 def reservation(execution: Execution) -> CreditEntry | None:

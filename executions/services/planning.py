@@ -6,7 +6,7 @@ programs are cached by the digest of their content, so an edited draft is built 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
@@ -14,44 +14,22 @@ from uuid import UUID
 from django.conf import settings
 
 from executions.errors import price_unknown
-from executions.services.ledger import credits_for
 from executions.services.ports import build_program
+from executions.services.reserving import DEFAULT, Expected, estimates_of, past_of
 from mlops import selectors as mlops_selectors
 from mlops.caching import ShortCache
 from mlops.models import LanguageModel
-from mlops.types import LanguageModelSpec, Price, TokenUsage
+from mlops.services.budgets import Charged
+from mlops.services.credits import credits_for
+from mlops.types import LanguageModelKind, LanguageModelSpec
 from programs import selectors as program_selectors
 from programs.models import Program, PromptSet
 from programs.runtime.built import BuiltProgram
 from programs.services import choose_prompt_set
-from programs.types import PREDICTING_KINDS, Capture, ModuleKind, ModuleSpec
+from programs.types import Capture
 
 FRESH_S = 1.0
 MAX_PLANS = 512
-CHARACTERS_PER_TOKEN = 3
-"""Low on purpose: a reservation is an upper estimate."""
-
-DEFAULT = ""
-"""The key of the default language model among a plan's models."""
-
-DEFAULT_MAX_TOKENS = 1024
-DEFAULT_ITERATIONS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What one module may need at most: `calls` of a model, each with the prompt and all that was said before."""
-
-    price: Price
-    prompt_characters: int
-    max_tokens: int
-    calls: int
-
-    def cost(self, input_characters: int) -> int:
-        """Pico-dollars."""
-        prompt = (self.prompt_characters + input_characters) // CHARACTERS_PER_TOKEN
-        said_before = self.max_tokens * self.calls * (self.calls - 1) // 2
-        return self.price.of(TokenUsage(input=prompt * self.calls + said_before, output=self.max_tokens * self.calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +45,30 @@ class Plan:
     max_attempts: int
     requested_model: UUID | None
     used_programs: tuple[Program, ...]
-    estimates: tuple[Estimate, ...]
+    expected: Expected
 
     @property
     def has_unknown_price(self) -> bool:
         return any(model.price is None for model in self.models.values())
 
-    def reservation_for(self, input_characters: int) -> int:
-        """Micro-credits that an execution may need at most, as far as its prompts and token limits tell."""
+    def reservation_for(self, input: bytes) -> int:
+        """Micro-credits to hold back for an execution with this input, as JSON: what it may need at most."""
         if self.program.credits_per_execution is not None:
             return int(self.program.credits_per_execution)
-        return credits_for(sum(estimate.cost(input_characters) for estimate in self.estimates))
+        return credits_for(self.expected.cost(input))
+
+    def charged(self, user_id: UUID, input: bytes) -> Charged:
+        """To which budgets an execution counts, and what it may cost them.
+
+        Where a price is not 0 at least 1 pico-dollar is expected, embeddings included: a budget that is used up
+        refuses whatever is not free.
+        """
+        expected = self.expected.cost_by_model(input)
+        specs = {spec.name: spec for model in self.models.values() for spec in (model, *model.fallbacks)}
+        least = {name: int(spec.price is not None and not spec.price.is_free) for name, spec in specs.items()}
+        by_model = {name: max(expected.get(name, 0), floor) for name, floor in least.items()}
+        cost = max(self.expected.cost(input), *least.values(), 0)
+        return Charged(user_id, self.program.name, cost, by_model)
 
     def check_price(self) -> None:
         """Raise `InsufficientCredits` (`price_unknown`) when nobody can say what this will cost."""
@@ -162,7 +153,10 @@ def _planned(program: Program, prompt_set: PromptSet, requested: LanguageModel |
         max_attempts=3 if ready.repeatable else 1,
         requested_model=None if requested is None else requested.pk,
         used_programs=tuple(program_selectors.sub_programs_of(program)),
-        estimates=tuple(_estimates(ready, models)),
+        expected=Expected(
+            tuple(estimates_of(ready, models)),
+            past_of(program.pk, None if requested is None else requested.pk, models),
+        ),
     )
 
 
@@ -173,29 +167,9 @@ def _models(program: Program, requested: LanguageModel | None) -> dict[str, Lang
         asked = mlops_selectors.language_model_spec(requested)
         return {DEFAULT: asked, **{row.name: asked for row in rows}}
     specs = {row.name: mlops_selectors.language_model_spec(row) for row in rows}
-    default = next((row.name for row in rows if row.is_default), None)
-    return specs if default is None else {**specs, DEFAULT: specs[default]}
-
-
-def _estimates(built: BuiltProgram, models: Mapping[str, LanguageModelSpec]) -> Iterator[Estimate]:
-    """Of the program and of those it uses as tools. Each tool counts once: an agent could call it in each of its
-    iterations, but holding back credits for all of them would refuse people what they can well pay for."""
-    for tool in built.tools.values():
-        yield from _estimates(tool, models)
-    for module in built.spec.modules:
-        model = models.get(module.language_model or DEFAULT)
-        if module.kind not in PREDICTING_KINDS or model is None or model.price is None:
-            continue
-        parameters = {**model.parameters, **module.config.get("parameters", {})}
-        yield Estimate(
-            price=model.price,
-            prompt_characters=len(str(module.prompt)) + len(str(module.signature)),
-            max_tokens=int(parameters.get("max_tokens") or DEFAULT_MAX_TOKENS),
-            calls=_calls(module),
-        )
-
-
-def _calls(module: ModuleSpec) -> int:
-    if module.kind is not ModuleKind.REACT:
-        return 1
-    return int(module.config.get("max_iterations") or DEFAULT_ITERATIONS) + 1
+    chat = [row for row in rows if row.kind == LanguageModelKind.CHAT]
+    if not chat:
+        return specs
+    # Where no row is the default, every module names its own model: the entry has to be there, and nobody asks it.
+    default = next((row.name for row in chat if row.is_default), chat[0].name)
+    return {**specs, DEFAULT: specs[default]}

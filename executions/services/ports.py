@@ -8,8 +8,10 @@ from typing import Any
 
 from django.conf import settings
 
-from datasets.selectors import search_corpus
-from executions.services.database import off_the_loop
+from datasets.selectors import embedding_spec_of, search_corpus
+from datasets.types import Search
+from mlops.runtime.embeddings import aembed, embed
+from mlops.services.database import off_the_loop
 from programs.models import Program
 from programs.runtime.build import built
 from programs.runtime.built import BuiltProgram
@@ -41,8 +43,8 @@ def build_program(spec: ProgramSpec) -> BuiltProgram:
     """
     references = {reference for module in spec.modules for reference in tool_references(dict(module.config))}
     ports = Ports(
-        retrieve=search_corpus,
-        aretrieve=search_corpus_off_the_loop,
+        retrieve=search_here,
+        aretrieve=search_off_the_loop,
         tools=registered_tools(),
         custom_modules=registered_modules(),
         programs={reference: build_program(_spec_of(reference)) for reference in sorted(references)},
@@ -55,5 +57,18 @@ def _spec_of(reference: str) -> ProgramSpec:
     return program_spec(program, choose_prompt_set(program, ""))
 
 
-async def search_corpus_off_the_loop(corpus_id: str, query: str, k: int) -> list[str]:
-    return await off_the_loop(partial(search_corpus, corpus_id, query, k))
+def search_here(corpus_id: str, query: str, k: int, search: str) -> list[str]:
+    """The search in a corpus; where it is by meaning, the query's vector is asked for and metered first. Blocks."""
+    if search == Search.BM25:
+        return search_corpus(corpus_id, query, k)
+    vector = embed(embedding_spec_of(corpus_id), [query]).vectors[0]
+    return search_corpus(corpus_id, query, k, search, vector)
+
+
+async def search_off_the_loop(corpus_id: str, query: str, k: int, search: str) -> list[str]:
+    """The same on the event loop."""
+    if search == Search.BM25:
+        return await off_the_loop(partial(search_corpus, corpus_id, query, k))
+    spec = await off_the_loop(partial(embedding_spec_of, corpus_id))
+    vector = (await aembed(spec, [query])).vectors[0]
+    return await off_the_loop(partial(search_corpus, corpus_id, query, k, search, vector))

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
+import orjson
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
@@ -27,14 +28,16 @@ from executions.errors import shutting_down
 from executions.models import Execution
 from executions.services import leases
 from executions.services.claims import Claims
-from executions.services.database import DatabaseThreads, serve_this_process
-from executions.services.events import Watchers
 from executions.services.planning import Plan
 from executions.services.running import Ending, Running
 from executions.services.writer import Finish, GroupWriter, Start
 from mlops.models.base import new_id
+from mlops.runtime.embeddings import aclose_embedding_models
 from mlops.runtime.engines import aclose_language_models
 from mlops.runtime.loops import ExecutionEventLoop
+from mlops.services.budgets import BudgetKeeper, Exhausted, Hold
+from mlops.services.database import DatabaseThreads, serve_this_process
+from mlops.services.watching import change_of, watchers_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +56,18 @@ class ExecutionProcess:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.database = DatabaseThreads()
-        self.watchers = Watchers(self.database)
+        self.budgets = BudgetKeeper(self.database, self.name)
         self.running: dict[uuid.UUID, Running] = {}
         self._writer = GroupWriter()
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._asked: dict[Hashable, asyncio.Task[Any]] = {}
+        self._leaving: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
         serve_this_process(self.database)
+        self.watchers = watchers_of(Execution)
         self._claims = Claims(self)
         self._writer.start()
         self._leases = asyncio.create_task(self._look_after_leases(), name="leases")
@@ -71,6 +76,7 @@ class ExecutionProcess:
         """Let what runs go on for `DRAIN_S`, hand back the rest, store everything."""
         self._stopping = True
         await self.end_claiming()
+        await asyncio.gather(*(leave() for leave in self._leaving), return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN_S)
         for run in list(self.running.values()):
@@ -81,7 +87,9 @@ class ExecutionProcess:
         await asyncio.gather(self._leases, return_exceptions=True)
         self.watchers.stop()
         await self._writer.stop()
+        await self.budgets.stop()
         await aclose_language_models()
+        await aclose_embedding_models()
         serve_this_process(None)
         await asyncio.to_thread(self.database.close)
 
@@ -92,6 +100,10 @@ class ExecutionProcess:
     async def end_claiming(self) -> None:
         """Take no more; what runs goes on."""
         await self._claims.end()
+
+    def before_stop(self, leave: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await `leave` when the process stops, while everything can still be stored."""
+        self._leaving.append(leave)
 
     @property
     def is_claiming(self) -> bool:
@@ -119,9 +131,13 @@ class ExecutionProcess:
             raise shutting_down()
         return await self._writer.store(job)
 
-    def run(self, execution: Execution, plan: Plan) -> Running:
-        """Run an execution whose lease this process holds, in a task of its own: no client can undo it by leaving."""
-        running = self.running[execution.pk] = Running(execution, plan)
+    def run(self, execution: Execution, plan: Plan, hold: Hold | None = None) -> Running:
+        """Run an execution whose lease this process holds, in a task of its own: no client can undo it by leaving.
+
+        `hold` is what was reserved of budgets for it; without one that is done first, and it fails where a budget does
+        not cover it.
+        """
+        running = self.running[execution.pk] = Running(execution, plan, hold)
         task = asyncio.create_task(self._finish(running), name=f"execution-{execution.pk}")
         running.task = task
         self._tasks.add(task)
@@ -146,14 +162,27 @@ class ExecutionProcess:
         finally:
             self.running.pop(execution.pk, None)
             self._claims.room_was_made()
-        return execution
+        return running.execution
 
     async def _work(self, running: Running) -> None:
         try:
-            await running.work()
+            if running.hold is None:
+                running.hold = await self.hold_for(running.execution, running.plan)
+            try:
+                await running.work()
+            finally:
+                self.budgets.settle(running.hold, running.spent)
+        except Exhausted as refusal:
+            running.refuse(leases.refusal(refusal.told_to(None)))
         except Exception:
             logger.exception("Execution %s met what nobody foresaw", running.execution.pk)
             running.execution.fail(leases.internal_error())
+
+    async def hold_for(self, execution: Execution, plan: Plan) -> Hold:
+        """Reserve of every budget in force what the execution is expected to cost. Raises `Exhausted`."""
+        if not await self.budgets.are_any():
+            return Hold()
+        return await self.budgets.reserve(plan.charged(execution.user_id, orjson.dumps(execution.input)))
 
     async def _record(self, running: Running) -> None:
         finish = Finish(running.execution)
@@ -161,13 +190,13 @@ class ExecutionProcess:
             running.balance = finish.balance
             return
         logger.warning("Execution %s was taken over; this result is discarded", running.execution.pk)
-        await self.database.run(running.execution.refresh_from_db)
+        running.execution = await self.database.run(lambda: Execution.objects.get(pk=finish.execution.pk))
 
     async def record(self, finish: Finish) -> bool:
         """Store an end and announce it; False when this process holds the lease no longer."""
         is_mine = await self._writer.store(finish)
         if is_mine:
-            self.watchers.announce(finish.execution)
+            self.watchers.offer(change_of(finish.execution))
         return is_mine
 
     async def _look_after_leases(self) -> None:
@@ -206,6 +235,12 @@ class ExecutionProcess:
 
 def lease_end() -> datetime:
     return timezone.now() + timedelta(seconds=settings.SIGNET_LEASE_SECONDS)
+
+
+def forget_budgets() -> None:
+    """Budgets may have changed in this process."""
+    if _process is not None:
+        _process.budgets.forget()
 
 
 def settle_heap() -> None:

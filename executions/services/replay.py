@@ -9,8 +9,10 @@ from executions.services import process
 from executions.services.execute import Request, answer
 from executions.types import Mode, Source
 from mlops.models import User
+from mlops.verbs import verb
 
 
+@verb(execution_policy, "replay")
 def replay_execution(
     *,
     actor: User,

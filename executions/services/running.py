@@ -9,10 +9,11 @@ from django.utils.translation import gettext as _
 
 from executions.models import Execution
 from executions.runtime.run import partial_result, run
-from executions.services.ledger import credits_for
 from executions.services.planning import Plan
 from executions.types import ExecutionState, RunError, RunResult
 from mlops.runtime.recorder import Recorder
+from mlops.services.budgets import Hold, Spent
+from mlops.services.credits import credits_for
 from programs.types import Capture
 
 
@@ -27,10 +28,14 @@ class Ending(Enum):
 class Running:
     """Runs one execution and makes the transition that its result calls for; storing it is somebody else's."""
 
-    def __init__(self, execution: Execution, plan: Plan) -> None:
+    def __init__(self, execution: Execution, plan: Plan, hold: Hold | None) -> None:
+        """`hold`: what was reserved of budgets; None when that is still to be done."""
         self.execution = execution
         self.plan = plan
+        self.hold = hold
         self.recorder = Recorder()
+        self.recorder.go_on_from(execution.token_usage, execution.prices)
+        self._earlier_costs = dict(self.recorder.costs)
         self.ending: Ending | None = None
         self.task: asyncio.Task[Execution] | None = None
         self.balance: int | None = None
@@ -53,6 +58,13 @@ class Running:
         return self._is_interruptible
 
     @property
+    def spent(self) -> Spent:
+        """What this attempt has cost so far."""
+        costs = self.recorder.costs.items()
+        known = {model: cost - (self._earlier_costs.get(model) or 0) for model, cost in costs if cost is not None}
+        return Spent(known, frozenset(model for model, cost in costs if cost is None))
+
+    @property
     def ended(self) -> asyncio.Task[Execution]:
         """The task that runs and stores it."""
         assert self.task is not None  # set by whoever created it
@@ -63,6 +75,10 @@ class Running:
         result = await self._result()
         if result is not None:
             self._conclude(result)
+
+    def refuse(self, error: RunError) -> None:
+        """It fails before it has begun. What an earlier attempt used is kept."""
+        self._conclude(partial_result(self.recorder, error))
 
     async def _result(self) -> RunResult | None:
         if self._is_ending():
@@ -86,9 +102,11 @@ class Running:
             self._is_interruptible = False
 
     def _interrupted(self) -> RunResult | None:
-        if self.ending is not Ending.CANCEL:
-            return None
-        return partial_result(self.recorder, RunError("cancelled", _("It was cancelled.")))
+        result = partial_result(self.recorder, RunError("cancelled", _("It was cancelled.")))
+        if self.ending is Ending.CANCEL:
+            return result
+        self.execution.note_usage(result)
+        return None
 
     def _conclude(self, result: RunResult) -> None:
         execution = self.execution

@@ -1,8 +1,9 @@
 """The group-commit writer: one thread per process that stores starts and ends of executions.
 
 Whatever queued while the last commit ran goes into the next transaction, so that under load many executions share one
-commit, and a single one waits for nobody. Each caller awaits its own durability. Inside a batch starts come before
-ends, and the queue is first in, first out: an end can never overtake its own start.
+commit, and a single one waits for nobody. Each caller awaits its own durability. An end is handed over when its start
+is durable, so they are never in one batch; inside of a batch ends come first, and what they give back of the credits
+that they had reserved is there for its starts.
 
 Credits move in the same transaction as the row they belong to. A row that no database can store is found by bisection
 and fails alone; a lost connection is tried again for `PATIENCE_S`, which is safe since every statement can be repeated.
@@ -15,9 +16,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
@@ -25,7 +27,7 @@ from executions.errors import database_unavailable, saturated
 from executions.models import Execution
 from executions.services import bulk
 from executions.services.ledger import reservation, settlement
-from mlops.models import IdempotencyRecord, User
+from mlops.models import IdempotencyRecord
 from mlops.services.credits import floor_of, insufficient_credits
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,14 @@ MAX_BATCH = 256
 MAX_BACKLOG = 4096
 PATIENCE_S = 20.0
 """How long a batch is tried again while the database does not answer."""
+
+KEYS = IdempotencyRecord._meta.db_table
+SPEND = f"""
+    ON CONFLICT (user_id, key) DO UPDATE SET digest = excluded.digest, subject_kind = excluded.subject_kind,
+        subject_id = excluded.subject_id, created_at = excluded.created_at, expires_at = excluded.expires_at
+    WHERE {KEYS}.expires_at <= excluded.created_at
+"""
+"""A key that has expired can be spent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,13 @@ class GroupWriter:
 
 
 def _stored(jobs: Sequence[Job]) -> list[Outcome]:
-    """Commit `jobs`, whatever it takes within `PATIENCE_S`."""
+    """Commit `jobs`, whatever it takes within `PATIENCE_S`.
+
+    Two ends of one execution, of a lost attempt and of the one that replaced it, go one after the other: in one batch
+    nobody could tell whose ledger line is the right one.
+    """
+    if again := _second_mention(jobs):
+        return _stored(jobs[:again]) + _stored(jobs[again:])
     give_up, pause, is_repeated = time.monotonic() + PATIENCE_S, 0.05, False
     while True:
         try:
@@ -133,6 +149,16 @@ def _stored(jobs: Sequence[Job]) -> list[Outcome]:
             return _stored(jobs[:middle]) + _stored(jobs[middle:])
 
 
+def _second_mention(jobs: Sequence[Job]) -> int:
+    """Where the first job is whose execution is another's too, or 0."""
+    seen: set[UUID] = set()
+    for position, job in enumerate(jobs):
+        if job.execution.pk in seen:
+            return position
+        seen.add(job.execution.pk)
+    return 0
+
+
 def _commit(jobs: Sequence[Job], is_repeated: bool) -> list[Outcome]:
     """One transaction for all `jobs`. A repeated one first asks which starts the lost commit had stored."""
     starts = [job for job in jobs if isinstance(job, Start)]
@@ -142,10 +168,12 @@ def _commit(jobs: Sequence[Job], is_repeated: bool) -> list[Outcome]:
         done, refused = {job.execution.pk for job in starts}, dict[Any, Exception]()
     else:
         with transaction.atomic(durable=True):
+            ended = _store([], ends, {job.execution.user_id for job in starts if job.is_limited})
             done = _already_stored(starts) if is_repeated else set()
-            fresh, refused = _admitted([job for job in starts if job.execution.pk not in done])
+            fresh, refused = _admitted([job for job in starts if job.execution.pk not in done], ended.balances)
             fresh = _with_their_keys(fresh)
-            stored = _store(fresh, ends)
+            begun = _store(fresh, [])
+            stored = bulk.Stored(ended.met, {**ended.balances, **begun.balances})
             done |= {job.execution.pk for job in fresh}
     for end in ends:
         end.balance = stored.balances.get(end.execution.user_id)
@@ -157,11 +185,13 @@ def _must_be_admitted(start: Start) -> bool:
     return start.is_limited or start.idempotency is not None
 
 
-def _store(starts: Sequence[Start], ends: Sequence[Finish]) -> bulk.Stored:
+def _store(starts: Sequence[Start], ends: Sequence[Finish], locking: Collection[UUID] = ()) -> bulk.Stored:
+    if not starts and not ends and not locking:
+        return bulk.Stored(set(), {})
     started = [job.execution for job in starts]
     finished = [job.execution for job in ends]
     lines = [*map(reservation, started), *map(settlement, finished)]
-    return bulk.store(started, finished, [line for line in lines if line is not None])
+    return bulk.store(started, finished, [line for line in lines if line is not None], locking)
 
 
 def _already_stored(starts: Sequence[Start]) -> set[Any]:
@@ -169,12 +199,14 @@ def _already_stored(starts: Sequence[Start]) -> set[Any]:
     return set(Execution.objects.filter(pk__in=keys).values_list("pk", flat=True))
 
 
-def _admitted(starts: Sequence[Start]) -> tuple[list[Start], dict[Any, Exception]]:
+def _admitted(starts: Sequence[Start], balances: Mapping[UUID, int]) -> tuple[list[Start], dict[Any, Exception]]:
     """Those whose key is not spent and whose user has the credits, in the order in which they came; and the refused.
 
     The key is looked at first: a repetition must be answered as the first request was, whatever it would cost now.
+    `balances` are of locked accounts: nobody else can admit or end anything of theirs meanwhile. Who is refused takes
+    nothing from those behind: a small execution may pass where a large one did not.
     """
-    available = _credits_of({job.execution.user_id for job in starts if job.is_limited})
+    available = dict(balances)
     spent = _keys_spent([job.idempotency for job in starts if job.idempotency is not None])
     admitted: list[Start] = []
     refused: dict[Any, Exception] = {}
@@ -193,14 +225,6 @@ def _admitted(starts: Sequence[Start]) -> tuple[list[Start], dict[Any, Exception
     return admitted, refused
 
 
-def _credits_of(limited: set[Any]) -> dict[Any, int]:
-    """Balances of users whose credits can stop them, locked in the order of their keys."""
-    if not limited:
-        return {}
-    users = User.objects.select_for_update(of=("self",)).filter(pk__in=limited).order_by("pk")
-    return dict(users.values_list("pk", "ml_credits"))
-
-
 def _missing_credits(execution: Execution, available: dict[Any, int]) -> Exception | None:
     needed, at_hand = floor_of(execution.credits_reserved), available.get(execution.user_id, 0)
     return insufficient_credits(needed, at_hand) if at_hand < needed else None
@@ -213,13 +237,14 @@ def _key(record: IdempotencyRecord | None) -> tuple[Any, str] | None:
 def _keys_spent(records: Sequence[IdempotencyRecord]) -> set[Any]:
     if not records:
         return set()
-    same_keys = IdempotencyRecord.objects.filter(key__in={record.key for record in records})
+    same_keys = IdempotencyRecord.objects.live().filter(key__in={record.key for record in records})
     return set(same_keys.values_list("user_id", "key"))
 
 
 def _with_their_keys(starts: Sequence[Start]) -> list[Start]:
-    """Spend the keys of `starts`; those remain whose key nobody spent in the meantime."""
+    """Spend the keys of `starts`, in one order for all writers; those remain whose key nobody spent in the meantime."""
     records = [job.idempotency for job in starts if job.idempotency is not None]
-    inserted = bulk.insert(records, "subject_id", "ON CONFLICT (user_id, key) DO NOTHING")
+    records.sort(key=lambda record: (record.user_id, record.key))
+    inserted = bulk.insert(records, "subject_id", SPEND)
     stored = {str(key).replace("-", "") for key in inserted}
     return [job for job in starts if job.idempotency is None or job.execution.pk.hex in stored]

@@ -12,12 +12,12 @@ from django.contrib.auth.models import Group
 from executions.models import Execution
 from executions.services import planning
 from executions.services.execute import execute_program
-from executions.services.ledger import credits_for
 from executions.services.process import ExecutionProcess
 from executions.types import Mode
 from mlops.errors import NotFound
 from mlops.models import CreditEntry, User
 from mlops.selectors import proven_balance
+from mlops.services.credits import credits_for
 from programs.models import Program
 from programs.runtime.tools import ToolRefusal, tool
 from programs.services import deploy_program, new_version, submit_program, update_program

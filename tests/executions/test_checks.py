@@ -18,6 +18,7 @@ def test_the_settings_as_they_are_can_be_loaded() -> None:
         ("SIGNET_TOOLS", {"lost": "nowhere.at.all:tool"}, "executions.E001", "lost"),
         ("SIGNET_TOOLS", {"plain": "json:dumps"}, "executions.E001", "@tool"),
         ("SIGNET_MODULES", {"odd": "json:dumps"}, "executions.E002", "dspy.Module"),
+        ("SIGNET_METRICS", {"odd": "json:dumps"}, "executions.E003", "@metric"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(setting: str, registered: dict[str, str], code: str, said: str) -> None:

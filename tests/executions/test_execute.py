@@ -9,12 +9,12 @@ import pytest
 
 from executions.models import Execution
 from executions.services.execute import aexecute_program, execute_program
-from executions.services.ledger import credits_for
 from executions.services.process import ExecutionProcess
 from executions.types import Mode
 from mlops.errors import InsufficientCredits, Invalid, NotFound
 from mlops.models import CreditEntry
 from mlops.selectors import proven_balance
+from mlops.services.credits import credits_for
 from programs.services import deploy_program, new_version, submit_program
 from tests.executions.conftest import state_of
 from tests.executions.programs import make_program, provided_model

@@ -17,12 +17,12 @@ from django.test import Client
 from executions.models import Execution
 from executions.services import process
 from executions.services.execute import execute_program
-from executions.services.ledger import credits_for
 from executions.services.process import ExecutionProcess
 from executions.types import Mode
 from mlops.models import CreditEntry, User
 from mlops.sanitiser import problem_in
 from mlops.selectors import proven_balance
+from mlops.services.credits import credits_for
 from mlops.services.history import operator
 from mlops.services.language_models import set_fallbacks, set_secret
 from tests.conftest import api_of
@@ -48,6 +48,13 @@ FAULTS: dict[str, tuple[Callable[[], Behaviour], str, bool]] = {
     "one byte a second": (lambda: trickle(1.0), "timeout", True),
     "reset": (reset, "provider_unavailable", True),
 }
+
+
+def limits_for(code: str) -> dict[str, float]:
+    """Short where a limit is what ends the call; everywhere else none that a busy machine could reach."""
+    return {"timeout_s": 0.6, "deadline_s": 20} if code == "timeout" else {"timeout_s": 30, "deadline_s": 60}
+
+
 every_fault = pytest.mark.parametrize(("fault", "code", "is_retried"), FAULTS.values(), ids=FAULTS)
 
 
@@ -86,7 +93,7 @@ def assert_nothing_hangs(provider: Provider) -> None:
 def test_a_fault_ends_the_execution_with_its_code_and_costs_nothing(
     provider: Provider, fault: Callable[[], Behaviour], code: str, is_retried: bool
 ) -> None:
-    provided_model(provider, timeout_s=0.4, deadline_s=0.8)
+    provided_model(provider, **limits_for(code))
     make_program()
     provider.script(fault())
     user = make_user(credits=10)
@@ -133,7 +140,7 @@ def test_a_provider_that_stays_away_is_asked_as_often_as_the_model_says(provider
 def test_a_fallback_answers_and_its_price_is_charged(
     provider: Provider, backup: Provider, fault: Callable[[], Behaviour], code: str, is_retried: bool
 ) -> None:
-    model = provided_model(provider, timeout_s=0.4, max_retries=1)
+    model = provided_model(provider, max_retries=1, **limits_for(code))
     spare = provided_model(backup, price={"input_price": 7_000_000, "output_price": 11_000_000})
     set_fallbacks(actor=operator(), model=model, fallbacks=[spare])
     make_program()

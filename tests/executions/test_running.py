@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from django.utils import timezone
 
 from executions.models import Execution
 from executions.services import planning, process
-from executions.services.database import DATABASE_THREADS
 from executions.services.execute import aexecute_program, execute_program
 from executions.services.process import ExecutionProcess
 from executions.types import Mode
@@ -26,6 +26,7 @@ from mlops.errors import Forbidden, NotFound
 from mlops.models import User
 from mlops.runtime.recorder import MAX_TEXT, MAX_TRACE
 from mlops.selectors import proven_balance
+from mlops.services.database import DATABASE_THREADS
 from mlops.types import Role
 from programs.models import PromptVersion
 from programs.services.prompts import create_prompt_version
@@ -64,6 +65,24 @@ def test_another_process_cancels_through_the_row_alone(provider: Provider, worke
     row = Execution.objects.get(pk=execution.pk)
     assert (row.output, row.credits_used, row.error_code) == (None, 0, "")
     assert proven_balance(user) == 10_000_000
+
+
+def test_who_waits_for_an_execution_that_was_taken_over_gets_the_row_as_it_is(provider: Provider) -> None:
+    provided_model(provider)
+    make_program()
+    provider.latency_s = 0.5
+
+    def take_over() -> None:
+        row = eventually(lambda: Execution.objects.filter(state="running").first())
+        Execution.objects.filter(pk=row.pk).update(lease_token=uuid.uuid4(), leased_by="another process")
+        connection.close()
+
+    thief = threading.Thread(target=take_over)
+    thief.start()
+    answered = execute_program(actor=make_user(credits=10), program="answering", input={"question": "Why?"})
+    thief.join()
+
+    assert (answered.state, answered.leased_by, answered.output) == ("running", "another process", None)
 
 
 def test_a_program_ends_at_its_deadline(provider: Provider) -> None:

@@ -28,7 +28,7 @@ PATIENCE_S = 20
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     installation = Installation(tmp_path_factory.mktemp("streams"))
     try:
-        installation.manage("migrate", "--noinput")
+        installation.migrate()
         installation.python(SEED.format(fields={"api_base": "http://127.0.0.1:9/v1"}))
         installation.start_web()
         yield installation

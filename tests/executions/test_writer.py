@@ -77,6 +77,24 @@ def test_late_writer_is_discarded_and_charges_nothing() -> None:
     assert list(CreditEntry.objects.filter(subject_id=execution.pk).values_list("kind", flat=True)) == ["reserve"]
 
 
+def test_the_end_of_a_lost_attempt_beside_the_right_one_charges_nothing() -> None:
+    user = make_user(credits=1)
+    lost = started(new_execution(user, make_prompt_set(), credits_reserved=1000))
+    store(Start(lost, is_limited=True))
+    Execution.objects.filter(pk=lost.pk).update(lease_token=uuid.uuid4())
+    mine = Execution.objects.get(pk=lost.pk)
+    for execution, used in ((lost, 900), (mine, 700)):
+        execution.complete(result())
+        execution.credits_used = used
+
+    assert writer_module._stored([Finish(lost), Finish(mine)]) == [False, True]
+
+    assert Execution.objects.get(pk=lost.pk).credits_used == 700
+    assert CreditEntry.objects.get(kind="settle").used == 700
+    user.refresh_from_db()
+    assert user.ml_credits == 1_000_000 - 700 == proven_balance(user)
+
+
 def test_repeating_an_end_charges_once() -> None:
     user = make_user(credits=1)
     execution = started(new_execution(user, make_prompt_set(), credits_reserved=1000))
@@ -132,6 +150,44 @@ def test_a_key_is_spent_once_within_a_batch_and_after_it() -> None:
     assert store(Start(late, False, record(user, late, "same"))) == [False]
     assert Execution.objects.count() == 1
     assert IdempotencyRecord.objects.count() == 1
+
+
+def test_a_key_that_has_expired_is_free_again() -> None:
+    user, prompt_set = make_user(), make_prompt_set()
+    first, second, third = (started(new_execution(user, prompt_set)) for _ in range(3))
+    assert store(Start(first, False, record(user, first, "again"))) == [True]
+    IdempotencyRecord.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    assert store(Start(second, False, record(user, second, "again"))) == [True]
+    assert store(Start(third, False, record(user, third, "again"))) == [False]
+
+    assert IdempotencyRecord.objects.get().subject_id == second.pk
+
+
+def test_ends_give_back_before_starts_of_the_same_batch_are_admitted() -> None:
+    user, prompt_set = make_user(credits=1), make_prompt_set()
+    first = started(new_execution(user, prompt_set, credits_reserved=900_000))
+    assert store(Start(first, is_limited=True)) == [True]
+    first.complete(result())
+    second = started(new_execution(user, prompt_set, credits_reserved=900_000))
+
+    outcomes = writer_module._stored([Start(second, is_limited=True), Finish(first)])
+
+    assert outcomes == [True, True]
+    user.refresh_from_db()
+    assert user.ml_credits == 100_000 == proven_balance(user)
+
+
+def test_what_is_too_large_is_refused_alone() -> None:
+    user, prompt_set = make_user(credits=1), make_prompt_set()
+    sizes = [400_000, 700_000, 500_000, 200_000, 100_000]
+    executions = [started(new_execution(user, prompt_set, credits_reserved=size)) for size in sizes]
+
+    outcomes = writer_module._stored([Start(execution, is_limited=True) for execution in executions])
+
+    assert [outcome is True for outcome in outcomes] == [True, False, True, False, True]
+    user.refresh_from_db()
+    assert user.ml_credits == 0 == proven_balance(user)
 
 
 def test_a_poisoned_row_fails_alone() -> None:

@@ -53,15 +53,19 @@ def result_of(program: BuiltProgram, answer: Answer, values: Any, **options: Any
 def test_gives_output_usage_cost_and_trace() -> None:
     result = result_of(ECHO, echo, {"question": "why"})
     assert (result.output, result.error, result.flags) == ({"answer": "to why"}, None, ())
-    assert result.token_usage == {
+    lines = {
         "total": 15,
         "input": 10,
         "output": 5,
         "cached": 0,
         "reasoning": 0,
-        "by_model": {"fake/model": {"total": 15, "input": 10, "output": 5, "cached": 0, "reasoning": 0}},
+        "cache_write": 0,
+        "requests": 0,
+        "largest_input": 0,
+        "unpriced": 0,
     }
     assert result.cost == 10 * PRICE.input + 5 * PRICE.output
+    assert result.token_usage == {**lines, "by_model": {"fake/model": {**lines, "cost": result.cost}}}
     assert result.prices == ("price-1",)
     assert result.duration_ms > 0
     module_span, llm_span = result.trace["spans"]

@@ -1,0 +1,27 @@
+"""Registered metrics that fail, each in its own way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from executions.runtime.metrics import metric
+
+
+@metric(description="Raises.")
+def raises(example: Any, output: Any) -> float:
+    raise KeyError("secret")
+
+
+@metric(description="Says nothing.")
+def says_nothing(example: Any, output: Any) -> Any:
+    return None
+
+
+@metric(description="Says a word.")
+def says_a_word(example: Any, output: Any) -> Any:
+    return "good"
+
+
+@metric(description="Says no number.")
+def says_nan(example: Any, output: Any) -> float:
+    return float("nan")
