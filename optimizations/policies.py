@@ -1,0 +1,37 @@
+"""Who may do what with optimizations and their candidates. Compiling itself is a right on the program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlops.policies import Policy, Rule, engineers, of_programs
+from programs.policies import VisiblePolicy, inside_engineers, of_its_program, program_policy
+
+
+def _on_program(actor: Any, row: Any) -> bool:
+    """Engineers whom the program's group lets know of it; without a row, any engineer."""
+    return engineers(actor, row) if row is None else inside_engineers(actor, row.program)
+
+
+def _on_program_of_optimization(actor: Any, row: Any) -> bool:
+    return _on_program(actor, None if row is None else row.optimization)
+
+
+def _table(rule: Rule, *actions: str) -> dict[str, Rule]:
+    return dict.fromkeys(actions, rule)
+
+
+optimization_policy = VisiblePolicy("optimization", _table(_on_program, "view", "cancel"), reach=of_its_program)
+candidate_policy = VisiblePolicy(
+    "candidate",
+    _table(_on_program_of_optimization, "view", "adopt"),
+    reach=of_programs(lambda row: row.optimization.program.name),
+)
+
+compile_policy = VisiblePolicy(
+    "program", {"view": inside_engineers, "compile": inside_engineers}, reach=program_policy.reach
+)
+"""Asked with a program."""
+
+schedule_policy = Policy("schedule", _table(engineers, "view", "create", "change", "delete", "run"))
+"""Any engineer may change any schedule: whoever changes what it does becomes its owner."""

@@ -1,0 +1,36 @@
+"""Who may read which optimizations and schedules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db.models import Q
+
+from mlops.querysets import ScopedQuerySet
+
+if TYPE_CHECKING:
+    from mlops.models import User
+
+
+class OptimizationQuerySet(ScopedQuerySet[Any]):
+    program_name = "program__name"
+
+    def _to_engineer(self, viewer: User) -> Self:
+        """All, except those of programs limited to a group that the engineer is not in."""
+        return self.filter(Q(program__group=None) | Q(program__group__in=viewer.groups.values("pk")))
+
+    def light(self) -> Self:
+        """Without what only a detail shows."""
+        return self.defer("estimate", "comparison", "token_usage", "params")
+
+
+class OptimizationPartQuerySet(ScopedQuerySet[Any]):
+    program_name = "optimization__program__name"
+
+    def _to_engineer(self, viewer: User) -> Self:
+        groups = viewer.groups.values("pk")
+        return self.filter(Q(optimization__program__group=None) | Q(optimization__program__group__in=groups))
+
+
+class ScheduleQuerySet(ScopedQuerySet[Any]):
+    """Engineers see all schedules, an ml_user none."""

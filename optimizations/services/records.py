@@ -1,0 +1,145 @@
+"""What a compile stores while its optimizer works: answers that were paid for, candidates, progress.
+
+DSPy calls from threads of its own, any number of them. All of it goes through one thread with one connection.
+Candidates and progress are stored under the job's lease: a worker that lost the job finds out with the next of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from django.db import IntegrityError, connection
+
+from mlops.services.jobs import Held, Stopped, StopReason
+from optimizations.models import Candidate, MemoEntry, Optimization
+from optimizations.runtime.ports import CompilePorts
+from optimizations.services.spending import Spending
+from optimizations.types import CandidateFound, CompileProgress, FinishReason
+
+T = TypeVar("T")
+COMPILING = "compiling"
+
+
+class Records:
+    """The ports of one compile onto its rows. A context manager: its thread ends with it."""
+
+    def __init__(self, held: Held[Optimization], spending: Spending) -> None:
+        self._held = held
+        self._job = held.job
+        self._spending = spending
+        self._seconds_before = held.job.seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile-records")
+        self._stored: set[tuple[str, int]] = set()
+        self._has_told = False
+
+    def __enter__(self) -> Self:
+        self._stored = set(self._job.memo_entries.values_list("request_hash", "occurrence"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spending.tell()
+        self._thread.submit(lambda: connection.close())  # noqa: PLW0108  # that of the thread, not of whoever asks here
+        self._thread.shutdown()
+
+    def ports(self) -> CompilePorts:
+        return CompilePorts(
+            memo_get=self._remembered,
+            memo_put=self._remember,
+            should_stop=self._should_stop,
+            on_candidate=self._keep,
+            on_progress=self._report,
+        )
+
+    def _remembered(self, request_hash: str, occurrence: int) -> Mapping[str, Any] | None:
+        """The stored answer. What this run has stored itself it never asks for again."""
+        if (request_hash, occurrence) not in self._stored:
+            return None
+        entries = self._job.memo_entries.filter(request_hash=request_hash, occurrence=occurrence)
+        found: Mapping[str, Any] = self._there(lambda: entries.values_list("response", flat=True).get())
+        return found
+
+    def _remember(self, request_hash: str, occurrence: int, stored: Mapping[str, Any]) -> None:
+        """Store an answer at once, in one statement: it stands between every two calls.
+
+        The lease is looked at as its keeper knows it. That is enough: whatever worker paid for it, it is the answer to
+        this request, and of two the first one stays.
+        """
+        self._spending.paid(stored)
+        if self._held.stop_reason is StopReason.LOST:
+            raise Stopped(StopReason.LOST)
+        entry = MemoEntry(
+            optimization=self._job, request_hash=request_hash, occurrence=occurrence, response=dict(stored)
+        )
+
+        def store() -> None:
+            with suppress(IntegrityError):
+                entry.save(force_insert=True)
+
+        self._there(store)
+
+    def _should_stop(self) -> FinishReason | None:
+        """A cancelled job ends with what it has found, and so does one that a budget does not cover any more; one that
+        is handed back or lost ends here as if killed."""
+        reason = self._held.stop_reason
+        if reason is None:
+            return FinishReason.BUDGET if self._spending.is_exhausted() else None
+        if reason is StopReason.CANCELLED:
+            return FinishReason.CANCELLED
+        raise Stopped(reason)
+
+    def _keep(self, found: CandidateFound) -> None:
+        """Store a candidate. One that an earlier attempt has found too stays as it is, with what it took then."""
+
+        def store() -> None:
+            with self._held.guard() as row:
+                known = Candidate.objects.filter(optimization=row, number=found.number).first()
+                if known is None:
+                    Candidate.objects.create(optimization=row, number=found.number, **_columns(found))
+                elif known.digest != found.digest:
+                    Candidate.objects.filter(pk=known.pk).update(**_columns(found))
+
+        self._there(store)
+
+    def _report(self, progress: CompileProgress) -> None:
+        told = {**progress.as_json(), "phase": COMPILING}
+        is_first, self._has_told = not self._has_told, True
+        columns: dict[str, Any] = {
+            "calls": progress.calls,
+            "total_tokens": progress.tokens,
+            "cost": progress.cost,
+            "seconds": self._seconds_before + progress.seconds,
+        }
+
+        def store() -> None:
+            try:
+                self._held.report(told, force=is_first, **columns)
+            except Stopped as stop:
+                if stop.reason is not StopReason.CANCELLED:  # that is heard before the next call, and ends in order
+                    raise
+
+        self._there(store)
+
+    def _there(self, call: Callable[[], T]) -> T:
+        return self._thread.submit(call).result()
+
+
+def _columns(found: CandidateFound) -> dict[str, Any]:
+    return {
+        "label": found.label,
+        "state": found.state.as_json(),
+        "digest": found.digest,
+        "score": found.score,
+        "n": found.n,
+        "scored_on": found.scored_on.value,
+        "is_partial": found.is_partial,
+        "calls": found.calls,
+        "token_usage": found.usage.as_json(),
+        "cost": found.cost,
+        "seconds": found.seconds,
+    }

@@ -1,0 +1,28 @@
+"""Celery's side of optimizations: the doorbell and the sweeper."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import shared_task
+
+from optimizations.services import running_schedules, schedules, working
+
+
+@shared_task(name="optimizations.work")
+def work() -> None:
+    """Something may be pending. One compile at a time per process; it may take hours."""
+    working.work_optimizations()
+
+
+@shared_task(name="optimizations.sweep")
+def sweep() -> None:
+    """Look after what lost workers have left, and after what schedules have started."""
+    working.sweep_optimizations()
+    schedules.settle_started()
+
+
+@shared_task(name=schedules.TASK)
+def run_schedule(schedule: str) -> None:
+    """Beat says that a schedule is due."""
+    running_schedules.run_due(UUID(schedule))
