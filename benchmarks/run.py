@@ -20,11 +20,25 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks import report, scenarios, systems
+from benchmarks import banking15, report, scenarios, systems
+from benchmarks.processes import database
 from benchmarks.scenarios import Sample
 from benchmarks.systems import Surroundings, System
 
-SCENARIOS = ("runtime", "memory", "sync", "async")
+SCENARIOS = (
+    "runtime",
+    "compile",
+    "evaluations",
+    "banking15",
+    "imports",
+    "lineage",
+    "tokens",
+    "usage",
+    "budgets",
+    "memory",
+    "sync",
+    "async",
+)
 STARTERS: dict[str, Callable[[Surroundings], AbstractContextManager[System]]] = {
     "plain": systems.plain,
     "naive": systems.naive,
@@ -48,6 +62,41 @@ class Run:
 
     def _runtime(self) -> Iterator[Sample]:
         yield from scenarios.runtime_samples(self._rounds)
+
+    def _compile(self) -> Iterator[Sample]:
+        yield from scenarios.compile_samples(self._rounds)
+
+    def _evaluations(self) -> Iterator[Sample]:
+        yield from scenarios.evaluations_samples(self._rounds, self._around.postgres)
+
+    def _banking15(self) -> Iterator[Sample]:
+        if not banking15.DATA.is_dir():
+            raise OSError(f"there is no {banking15.DATA}")
+        with systems.embedded(self._around) as client:
+            yield Sample("banking15", "ours", banking15.improve(client).figures)
+
+    def _imports(self) -> Iterator[Sample]:
+        yield from scenarios.imports_samples()
+
+    def _lineage(self) -> Iterator[Sample]:
+        with database(self._around.postgres, self._around.database_name("lineage")) as url:
+            yield from scenarios.lineage_samples(url)
+
+    def _tokens(self) -> Iterator[Sample]:
+        yield from scenarios.tokens_samples(self._rounds)
+
+    def _usage(self) -> Iterator[Sample]:
+        yield from scenarios.usage_samples(self._rounds, self._around.postgres)
+
+    def _budgets(self) -> Iterator[Sample]:
+        scenarios.set_latency(self._around.provider_url, 0)
+        limited = systems.ours(self._around, suffix="_budgets", seeding="seed_with_budgets()")
+        with systems.ours(self._around) as free, limited as three:
+            for system in (free, three):
+                scenarios.load(system, "sync", 16, seconds=2)
+            for _ in range(self._rounds):
+                yield scenarios.budgets_round(free, "none", 16, self._seconds)
+                yield scenarios.budgets_round(three, "ours", 16, self._seconds)
 
     def _memory(self) -> Iterator[Sample]:
         if "ours" in self._chosen:

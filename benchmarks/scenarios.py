@@ -65,6 +65,12 @@ def sync_round(system: System, latency_ms: int, clients: int, seconds: float) ->
     return Sample(f"sync {latency_ms} ms / {clients}", system.name, figures, found.first_error)
 
 
+def budgets_round(system: System, variant: str, clients: int, seconds: float) -> Sample:
+    """The same, named after how many budgets are in force."""
+    found = sync_round(system, 0, clients, seconds)
+    return Sample(f"budgets, {clients} clients", variant, found.figures, found.note)
+
+
 @dataclass(frozen=True)
 class Drain:
     """How a worker emptied its queue."""
@@ -163,7 +169,58 @@ def memory_samples(system: System) -> Iterator[Sample]:
         yield Sample(f"memory {process}", system.name, figures)
 
 
+def evaluations_samples(rounds: int, postgres: str) -> Iterator[Sample]:
+    """Evaluations beside the ideal, and two worker processes beside one."""
+    command = python("-m", "benchmarks.evaluations", "--rounds", str(rounds), "--postgres", postgres)
+    found = json.loads(run_to_end(command).splitlines()[-1])
+    for name in ("over_ideal", "two_over_one"):
+        yield from (Sample("evaluations", "ours", {name: value}) for value in found[name])
+
+
+def imports_samples() -> Iterator[Sample]:
+    """Files of two sizes in a process of their own; pages of the larger one are compared with those of the smaller."""
+    small, large = json.loads(run_to_end(python("-m", "benchmarks.imports")).splitlines()[-1]).values()
+    yield Sample("imports", "small", small)
+    yield Sample("imports", "ours", large)
+
+
+def lineage_samples(database_url: str) -> Iterator[Sample]:
+    """Where executions come from and who used what, among few executions and among many, in an empty database."""
+    env = {"DATABASE_URL": database_url, "REDIS_URL": ""}
+    small, large = json.loads(run_to_end(python("-m", "benchmarks.lineage"), env).splitlines()[-1]).values()
+    yield Sample("lineage", "small", small)
+    yield Sample("lineage", "ours", large)
+
+
+def usage_samples(rounds: int, postgres: str) -> Iterator[Sample]:
+    """Reports of usage over few executions and over many, and how fast those are counted."""
+    command = python("-m", "benchmarks.usage", "--rounds", str(rounds), "--postgres", postgres)
+    small, large = json.loads(run_to_end(command).splitlines()[-1]).values()
+    for variant, found in (("small", small), ("ours", large)):
+        yield Sample("usage counted", variant, {name: found[name] for name in ("counted_per_second", "cpu_ms")})
+        yield from (Sample("usage", variant, figures) for figures in found["rounds"])
+
+
+def tokens_samples(rounds: int) -> list[Sample]:
+    """The actor by a token and the policy of execute, per request, for tokens of several kinds."""
+    found = json.loads(run_to_end(python("-m", "benchmarks.tokens", "--rounds", str(rounds))).splitlines()[-1])
+    return [
+        Sample(f"tokens, {variant}", "ours", figures) for variant, measured in found.items() for figures in measured
+    ]
+
+
 def runtime_samples(rounds: int) -> list[Sample]:
     """One call in process with a zero-latency engine: raw DSPy beside `runtime.run`."""
     found = json.loads(run_to_end(python("-m", "benchmarks.runtime", "--rounds", str(rounds))).splitlines()[-1])
     return [Sample("runtime", variant, {"us_per_call": value}) for variant, values in found.items() for value in values]
+
+
+def compile_samples(rounds: int) -> list[Sample]:
+    """One compile in process with an engine of 20 ms: DSPy's own beside ours under guard."""
+    found = json.loads(run_to_end(python("-m", "benchmarks.compile", "--rounds", str(rounds))).splitlines()[-1])
+    return [
+        Sample(f"compile, {threads}", variant, {"seconds": value})
+        for threads, variants in found.items()
+        for variant, values in variants.items()
+        for value in values
+    ]

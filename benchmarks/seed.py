@@ -10,8 +10,11 @@ import os
 from django.utils import timezone
 
 from mlops.models import LanguageModel, User
+from mlops.services.budgets import create_budget
+from mlops.services.budgets.verbs import MAX_LIMIT
 from mlops.services.history import operator
-from mlops.services.language_models import add_price, create_language_model, set_default, set_secret
+from mlops.services.language_models import create_language_model, set_default, set_secret
+from mlops.services.prices import add_price
 from programs.models import Program
 from programs.services import ModuleInput, create_program, create_signature, deploy_program, submit_program
 from programs.types import ModuleKind
@@ -25,6 +28,17 @@ def seed() -> None:
     actor = operator()
     program = _program(actor, _language_model(actor))
     deploy_program(actor=actor, program=submit_program(actor=actor, program=program), reason="benchmark")
+
+
+def seed_with_budgets() -> None:
+    """Three budgets in force beside it, which are never used up: of the program, the model and the installation."""
+    seed()
+    for target in (
+        {"scope": "program", "program": "bench"},
+        {"scope": "language_model", "language_model": LanguageModel.objects.get(name="openai/stub")},
+        {"scope": "installation"},
+    ):
+        create_budget(actor=operator(), period="day", limit=MAX_LIMIT, **target)
 
 
 def _language_model(actor: User) -> LanguageModel:

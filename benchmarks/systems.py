@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
 from benchmarks.processes import database, free_port, program, python, run_to_end, running, wait_for_port
 
 QUESTION = "What does it cost to change the date of a booked flight?"
@@ -115,8 +117,11 @@ def naive(around: Surroundings) -> Iterator[System]:
 
 
 @contextmanager
-def ours(around: Surroundings, suffix: str = "") -> Iterator[System]:
-    """This product as in production: one web process, one inference worker, PostgreSQL and Redis."""
+def ours(around: Surroundings, suffix: str = "", seeding: str = "seed()") -> Iterator[System]:
+    """This product as in production: one web process, one inference worker, PostgreSQL and Redis.
+
+    `seeding` is a call of `benchmarks.seed` that makes its rows.
+    """
     port, name = free_port(), f"ours{suffix}"
     folder = around.folder / name
     folder.mkdir(exist_ok=True)
@@ -127,6 +132,7 @@ def ours(around: Surroundings, suffix: str = "") -> Iterator[System]:
             "SIGNET_SECRET_KEY": "a benchmark on loopback, a benchmark on loopback",
             "SIGNET_DATA_DIR": str(folder),
             "SIGNET_LM_BENCH": "stub",
+            "SIGNET_ALLOWED_PRIVATE_HOSTS": "127.0.0.0/8",
             "SIGNET_LOG_LEVEL": "WARNING",
             "PROVIDER_URL": around.provider_url,
         }
@@ -134,7 +140,7 @@ def ours(around: Surroundings, suffix: str = "") -> Iterator[System]:
         token = run_to_end(
             python("manage.py", "create_token", "bench", "--role", "ml_engineer", "--credits", "1000000"), env
         )
-        run_to_end(python("manage.py", "shell", "-c", "from benchmarks.seed import seed; seed()"), env)
+        run_to_end(python("manage.py", "shell", "-c", f"from benchmarks.seed import *; {seeding}"), env)
         celery = [program("celery"), "-A", "config", "worker", "-Q", "ml_inference", "--pool", "threads", "-c", "4"]
         with (
             running(
@@ -155,6 +161,28 @@ def ours(around: Surroundings, suffix: str = "") -> Iterator[System]:
                 table="executions_execution",
                 nested_input=True,
             )
+
+
+@contextmanager
+def embedded(around: Surroundings) -> Iterator[httpx.Client]:
+    """This product as one begins with it: one process, SQLite, the example matcher; yields an engineer's client."""
+    port, folder = free_port(), around.folder / "embedded"
+    folder.mkdir()
+    env = {
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
+        "SIGNET_SECRET_KEY": "a benchmark on loopback, a benchmark on loopback",
+        "SIGNET_DATA_DIR": str(folder),
+        "SIGNET_LANGUAGE_MODEL": "builtin/example-matcher-1",
+        "SIGNET_LOG_LEVEL": "WARNING",
+    }
+    run_to_end(python("manage.py", "migrate", "--verbosity", "0"), env)
+    created = run_to_end(python("manage.py", "create_token", "bench", "--role", "ml_engineer"), env)
+    with running(python("manage.py", "serve", "--port", str(port)), folder / "web.log", env):
+        wait_for_port(port, folder / "web.log")
+        bearer = {"Authorization": f"Bearer {created.split()[-1]}"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=bearer, timeout=60) as client:
+            yield client
 
 
 def _uvicorn(application: str, port: int) -> list[str]:

@@ -24,9 +24,31 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 "programs.deployment": "rocket_launch",
             },
         ),
-        (_("Executions"), {"executions.execution": "play_circle", "executions.feedback": "thumb_up"}),
-        (_("Data"), {"datasets.dataset": "dataset", "datasets.corpus": "library_books"}),
-        (_("Language models"), {"mlops.languagemodel": "neurology", "mlops.modelprice": "sell"}),
+        (
+            _("Executions"),
+            {
+                "executions.execution": "play_circle",
+                "executions.feedback": "thumb_up",
+                "executions.usageday": "monitoring",
+            },
+        ),
+        (
+            _("Data"),
+            {"datasets.dataset": "dataset", "datasets.corpus": "library_books", "datasets.import": "upload_file"},
+        ),
+        (
+            _("Improvement"),
+            {
+                "executions.metric": "straighten",
+                "executions.evaluation": "leaderboard",
+                "optimizations.optimization": "auto_awesome",
+                "optimizations.schedule": "schedule",
+            },
+        ),
+        (
+            _("Language models"),
+            {"mlops.languagemodel": "neurology", "mlops.modelprice": "sell", "executions.repricing": "price_change"},
+        ),
         (
             _("People"),
             {
@@ -34,6 +56,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 "auth.group": "group",
                 "mlops.apitoken": "key",
                 "mlops.creditentry": "account_balance_wallet",
+                "mlops.budget": "savings",
+                "axes.accessattempt": "lock_person",
             },
         ),
     ]

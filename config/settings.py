@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -50,6 +52,8 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_fsm",
     "simple_history",
+    "axes",
+    "django_celery_beat",
     "mlops",
     "datasets",
     "programs",
@@ -60,6 +64,8 @@ INSTALLED_APPS = [
 
 # All of them are async-capable: one that is not would pin a thread to every waiting request.
 MIDDLEWARE = [
+    "mlops.api.origins.request_origins",
+    "mlops.api.headers.security_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -68,6 +74,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -110,7 +117,8 @@ def _postgresql(url: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "",
         "PORT": parts.port or "",
-        "OPTIONS": {"connect_timeout": 5, **dict(parse_qsl(parts.query))},
+        # Compiling a query takes longer than any query here.
+        "OPTIONS": {"connect_timeout": 5, "options": "-c jit=off", **dict(parse_qsl(parts.query))},
         "CONN_MAX_AGE": 0,
     }
 
@@ -129,6 +137,10 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# The first one makes new hashes; those of the others are replaced when their owners log in.
+PASSWORD_HASHERS = ["mlops.passwords.Argon2Hasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+# Who may try to log in, then whether the password is right.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
@@ -141,13 +153,48 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 MEDIA_ROOT = DATA_DIR / "files"
 
+# docs/security.md says what these are for.
+_HTTPS = ENV.is_served_by_https
+_COOKIE_PREFIX = "__Host-" if _HTTPS else ""  # browsers take such a cookie from this very host by HTTPS alone
+SESSION_ENGINE = "mlops.sessions"
+SESSION_COOKIE_NAME = f"{_COOKIE_PREFIX}sessionid"
+SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = _HTTPS
+CSRF_COOKIE_NAME = f"{_COOKIE_PREFIX}csrftoken"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SECURE = _HTTPS
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if _HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _HTTPS
+# To preload binds a whole domain for years: its owner asks for that, not one of the applications below it.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+# Who is behind a proxy that is not believed would be sent from HTTPS to HTTPS for ever.
+SECURE_SSL_REDIRECT = _HTTPS and bool(ENV.signet_trusted_proxies)
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.signet_trusted_proxies else None
 X_FRAME_OPTIONS = "DENY"
+
+AXES_ENABLE_ADMIN = False  # mlops.admin.lockouts
+AXES_FAILURE_LIMIT = ENV.signet_login_attempts
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_CALLABLE = "mlops.admin.lockouts.locked_out"
+AXES_CLIENT_IP_CALLABLE = "mlops.api.clients.client_address"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # or whoever keeps trying keeps the owner out
+AXES_DISABLE_ACCESS_LOG = True
+AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken"]  # a password gets typed where the name belongs
+AXES_VERBOSE = False
 CSRF_FAILURE_VIEW = "mlops.api.problems.csrf_failure"
-# Bodies are counted while they arrive (mlops.api.bodies): Django's own limit would answer 400 instead of 413.
-DATA_UPLOAD_MAX_MEMORY_SIZE = None
+# Bodies are counted while they arrive (mlops.api.bodies), since Django's own limit would answer 400 instead of 413; it
+# only bounds what stands beside a file. Files go to the disk as they arrive.
+DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.signet_max_body_bytes
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -155,6 +202,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["mlops.api.throttling.RateThrottle"],
     "DEFAULT_PARSER_CLASSES": ["mlops.api.bodies.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "mlops.api.pagination.KeysetPagination",
@@ -179,19 +227,31 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "PREPROCESSING_HOOKS": ["executions.api.schema.add_async_views"],
+    "PREPROCESSING_HOOKS": [
+        "executions.api.schema.add_async_views",
+        "datasets.api.schema.add_async_views",
+        "optimizations.api.schema.add_async_views",
+    ],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "mlops.api.schema.document_problems",
     ],
     "ENUM_NAME_OVERRIDES": {
+        "BudgetPeriodEnum": "mlops.models.budgets.PERIOD_CHOICES",
+        "BudgetScopeEnum": "mlops.models.budgets.SCOPE_CHOICES",
+        "ChangeSourceEnum": "mlops.models.history.SOURCE_CHOICES",
         "CreditKindEnum": "mlops.models.credits.KIND_CHOICES",
         "DatasetTypeEnum": "datasets.models.TYPE_CHOICES",
+        "FileFormatEnum": "datasets.models.imports.FORMAT_CHOICES",
+        "ImportKindEnum": "datasets.models.imports.KIND_CHOICES",
+        "VersionStateEnum": "datasets.models.datasets.VERSION_STATE_CHOICES",
         "ExecutionModeEnum": "executions.models.executions.MODE_CHOICES",
         "ExecutionSourceEnum": "executions.models.executions.SOURCE_CHOICES",
         "ExecutionStateEnum": "executions.models.executions.STATE_CHOICES",
         "FieldTypeEnum": "programs.models.signatures.FIELD_TYPE_CHOICES",
         "LanguageModelKindEnum": "mlops.models.language_models.KIND_CHOICES",
+        "MetricKindEnum": "executions.models.metrics.METRIC_KIND_CHOICES",
+        "UsageKindEnum": "executions.models.usage.USAGE_KIND_CHOICES",
         "ModuleKindEnum": "programs.models.programs.KIND_CHOICES",
         "ProgramStatusEnum": "programs.models.programs.STATUS_CHOICES",
     },
@@ -203,8 +263,10 @@ UNFOLD = {
     "SITE_URL": None,  # there is no site beside it
     "SITE_SYMBOL": "verified",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("mlops/favicon.svg")}],
+    "STYLES": [lambda _request: static("mlops/admin.css")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "executions.admin.usage.dashboard",
     "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "config.admin_site.navigation"},
 }
 
@@ -216,10 +278,33 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600} if ENV.redis_url else {"polling_interval": 0.02}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+CELERY_RESULT_EXPIRES = None  # there are no results, so that beat need not clean up after them
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = {
-    "sweep executions": {"task": "executions.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "sweep executions": {"task": "executions.sweep", "schedule": 5.0, "options": {"expire_seconds": 5}},
+    "sweep evaluations": {"task": "executions.sweep_evaluations", "schedule": 5.0, "options": {"expire_seconds": 5}},
+    "sweep repricings": {"task": "executions.sweep_repricings", "schedule": 5.0, "options": {"expire_seconds": 5}},
+    "count usage": {"task": "executions.count_usage", "schedule": 5.0, "options": {"expire_seconds": 5}},
+    "sweep imports": {"task": "datasets.sweep_imports", "schedule": 5.0, "options": {"expire_seconds": 5}},
+    "discard orphaned uploads": {
+        "task": "datasets.discard_orphans",
+        "schedule": 3600.0,
+        "options": {"expire_seconds": 3600},
+    },
+    "sweep reservations": {"task": "mlops.sweep_reservations", "schedule": 60.0, "options": {"expire_seconds": 60}},
+    "look after budgets": {"task": "mlops.look_after_budgets", "schedule": 5.0, "options": {"expire_seconds": 5}},
+    "forget expired keys": {"task": "mlops.forget_expired_keys", "schedule": 60.0, "options": {"expire_seconds": 60}},
+    "sweep optimizations": {"task": "optimizations.sweep", "schedule": 5.0, "options": {"expire_seconds": 5}},
 }
+
+_MAIL = ENV.mail_server
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if _MAIL.host else 'console'}.EmailBackend"
+EMAIL_HOST, EMAIL_PORT = _MAIL.host, _MAIL.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.user, _MAIL.password
+EMAIL_USE_SSL, EMAIL_USE_TLS = _MAIL.is_tls, _MAIL.starts_tls
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = ENV.signet_mail_from
+SERVER_EMAIL = ENV.signet_mail_from
 
 LOGGING = {
     "version": 1,
@@ -232,9 +317,13 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # what a client did wrong is told to the client
         # DSPy logs the values of users; only that something went wrong may pass.
         "dspy": {"handlers": [], "level": "CRITICAL", "propagate": False},
+        "axes": {"level": "WARNING"},
+        # On DEBUG they write headers and bodies of calls, with what providers say back and with keys.
+        **{name: {"level": "WARNING"} for name in ("LiteLLM", "httpcore", "httpx", "openai", "aiohttp", "urllib3")},
         # Two lines for each ring of the doorbell would bury everything else.
         "celery.worker": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        "django_celery_beat": {"level": "WARNING"},
         # It sets its own level to DEBUG when it is imported; without handlers only warnings get out.
         "bm25s": {"handlers": [], "propagate": False},
     },
@@ -242,13 +331,21 @@ LOGGING = {
 
 SIGNET_ENCRYPTION_KEYS = ENV.signet_encryption_keys or [SECRET_KEY]
 SIGNET_LANGUAGE_MODEL = ENV.signet_language_model
+SIGNET_ALLOWED_PRIVATE_HOSTS = ENV.allowed_private_hosts
 SIGNET_CREDITS_PER_USD = ENV.signet_credits_per_usd
 SIGNET_CONCURRENCY = ENV.signet_concurrency
 SIGNET_LEASE_SECONDS = ENV.signet_lease_seconds
 SIGNET_DEADLINE_SECONDS = ENV.signet_deadline_seconds
+SIGNET_RATE_LIMIT = ENV.signet_rate_limit
+SIGNET_REDIS_URL = ENV.redis_url
 SIGNET_MAX_BODY_BYTES = ENV.signet_max_body_bytes
+SIGNET_MAX_UPLOAD_BYTES = ENV.signet_max_upload_bytes
+# Where files arrive: only there a body may be as large as a file.
+SIGNET_UPLOAD_PATHS = r"/api/v1/(datasets|corpora)/import/|/admin/datasets/(dataset|corpus)/import/"
+SIGNET_TRUSTED_PROXIES = [ip_network(network) for network in ENV.signet_trusted_proxies]
 SIGNET_IS_EMBEDDED = ENV.is_embedded
 SIGNET_MODULES = dict(item.split("=", 1) for item in ENV.signet_modules)
+SIGNET_METRICS = dict(item.split("=", 1) for item in ENV.signet_metrics)
 SIGNET_TOOLS = {
     "search_knowledge_base": "executions.runtime.tools:search_knowledge_base",
     "delivery_date": "executions.runtime.tools:delivery_date",

@@ -1,20 +1,37 @@
 """Root addresses: each app answers its own."""
 
+from typing import NoReturn
+
 from django.contrib import admin
+from django.http import Http404, HttpRequest
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from mlops.api.health import healthz, readyz
 
+
+def not_there(request: HttpRequest, row: str) -> NoReturn:
+    """Instead of the admin's way to a row's page on the site: there is no site beside it."""
+    raise Http404
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/r/<path:row>/", not_there),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("readyz", readyz),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path(
+        "api/docs/",
+        SpectacularSwaggerSplitView.as_view(
+            url_name="schema", template_name="mlops/api/docs.html", authentication_classes=[]
+        ),
+        name="docs",
+    ),
     path("api/v1/", include("executions.api.urls")),
+    path("api/v1/", include("optimizations.api.urls")),
     path("api/v1/", include("mlops.api.urls")),
     path("api/v1/", include("datasets.api.urls")),
     path("api/v1/", include("programs.api.urls")),

@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 
 from mlops.models import User
 from mlops.selectors import forget_language_models
+from mlops.services import rates
 from mlops.services.tokens import forget_tokens
 from mlops.types import Role
 from tests.factories import make_token, make_user
@@ -38,6 +39,7 @@ def _fresh_caches() -> Iterator[None]:
     """Caches of the process outlive the rows of a test; the next test must not meet them."""
     forget_tokens()
     forget_language_models()
+    rates._limiter.cache_clear()  # the counts of an installation without Redis
     yield
     forget_tokens()
     forget_language_models()

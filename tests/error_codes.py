@@ -25,7 +25,15 @@ HEADINGS = {
     "Unavailable": "503: nothing is wrong with the request; repeat it after a while",
     "Problem": "What is wrong with one field (`errors[].code`)",
     "RunError": "Why an execution failed (`error.code` of the execution)",
+    "RowProblem": "Why a row of an imported file is refused (`report.problems[].code` of the import)",
 }
+
+POSITIONS = {
+    "RowProblem": ("line", "field", "code", "message"),
+    "UnreadableFile": ("line", "code", "message", "field"),
+    "all_of": (),
+}
+"""What is given by position, where that is not code and message."""
 
 OF_MODELS = {
     ModelErrorCode.RATE_LIMITED: "The provider refused for too many requests, retries included.",
@@ -83,7 +91,8 @@ def page() -> str:
 
 def _kinds(trees: list[ast.Module]) -> dict[str, str]:
     """Class name -> the kind it is a case of; subclasses count as their base."""
-    kinds = {kind: kind for kind in HEADINGS} | {"all_of": "Invalid"}
+    kinds = {kind: kind for kind in HEADINGS}
+    kinds |= {"all_of": "Invalid", "UnreadableFile": "RowProblem", "WrongType": "RowProblem"}
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     for _round in range(3):
         for node in classes:
@@ -100,9 +109,8 @@ def _codes_in(tree: ast.Module, kinds: dict[str, str]) -> Iterator[Code]:
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
         if name in kinds:
             given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
-            positional: dict[str, ast.expr] = (
-                dict(zip(("code", "message"), node.args, strict=False)) if name != "all_of" else {}
-            )
+            positions = POSITIONS.get(name, ("code", "message"))
+            positional: dict[str, ast.expr] = dict(zip(positions, node.args, strict=False))
             arguments = {**positional, **given}
             if code := _text(arguments.get("code")):
                 yield Code(kinds[name], code, _text(arguments.get("message")))

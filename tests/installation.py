@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -60,6 +63,7 @@ class Installation:
             "SIGNET_DATA_DIR": str(self.folder),
             "SIGNET_SECRET_KEY": "a-secret-of-the-tests",
             "SIGNET_LANGUAGE_MODEL": "builtin/example-matcher-1",
+            "SIGNET_ALLOWED_PRIVATE_HOSTS": "127.0.0.0/8",  # where the provider of the tests listens
         }
         if self.database:
             chosen["DATABASE_URL"] = f"postgres://postgres@127.0.0.1:{self.database_port}/{self.database}"
@@ -80,6 +84,13 @@ class Installation:
         """What a few lines print that run inside of the installation."""
         return self.manage("shell", "--no-imports", "-c", code)
 
+    def migrate(self) -> None:
+        """Leave the database as `manage.py migrate` leaves an empty one: a copy of one that was migrated."""
+        if self.database:
+            copy_database(migrated_database(), self.database)
+        else:
+            shutil.copytree(migrated_folder(), self.folder, dirs_exist_ok=True)
+
     def start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -92,7 +103,7 @@ class Installation:
         """The web server; returns when it is ready."""
         process = self.start(
             "web", "uvicorn", "config.asgi:application", "--port", str(self.web_port),
-            "--loop", "mlops.runtime.loops:ExecutionEventLoop",
+            "--loop", "mlops.runtime.loops:ExecutionEventLoop", "--no-proxy-headers",
             "--timeout-graceful-shutdown", "5",
         )  # fmt: skip
         self.await_ready(process)
@@ -142,20 +153,57 @@ class Installation:
 
 
 @contextlib.contextmanager
-def postgresql_database() -> Iterator[str]:
-    """A new, empty database; skips where there is no PostgreSQL."""
-    name = f"signet_test_{os.getpid()}_{free_port()}"
+def postgresql() -> Iterator[Any]:
+    """A cursor that makes and drops databases; skips where there is no PostgreSQL."""
     try:
         connection = psycopg2.connect(f"{SERVER} dbname=postgres connect_timeout=3")
     except psycopg2.OperationalError:
         pytest.skip("needs PostgreSQL")
     connection.autocommit = True
     with contextlib.closing(connection), connection.cursor() as cursor:
+        yield cursor
+
+
+@contextlib.contextmanager
+def postgresql_database() -> Iterator[str]:
+    """A new, empty database; skips where there is no PostgreSQL."""
+    name = f"signet_test_{os.getpid()}_{free_port()}"
+    with postgresql() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
         try:
             yield name
         finally:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def copy_database(source: str, target: str) -> None:
+    """Put a copy of `source` in the place of `target`."""
+    with postgresql() as cursor:
+        cursor.execute(f"DROP DATABASE {target}")
+        cursor.execute(f"CREATE DATABASE {target} TEMPLATE {source}")
+
+
+# Migrating takes longer than most tests that need an installation: it is done once per process and kind of database,
+# and undone when the process ends.
+_kept = contextlib.ExitStack()
+atexit.register(_kept.close)
+
+
+@functools.cache
+def migrated_folder() -> Path:
+    """The data folder of an installation on SQLite that was migrated and is empty."""
+    folder = Path(_kept.enter_context(tempfile.TemporaryDirectory(prefix="signet-migrated-")))
+    Installation(folder).manage("migrate", "--noinput")
+    return folder
+
+
+@functools.cache
+def migrated_database() -> str:
+    """The name of a PostgreSQL database that was migrated and is empty."""
+    name = _kept.enter_context(postgresql_database())
+    folder = _kept.enter_context(tempfile.TemporaryDirectory(prefix="signet-migrated-"))
+    Installation(Path(folder), name).manage("migrate", "--noinput")
+    return name
 
 
 @contextlib.contextmanager
@@ -178,7 +226,7 @@ def production(folder: Path, **environment: str) -> Iterator[Installation]:
     """An installation on PostgreSQL and Redis, migrated, nothing started."""
     with postgresql_database() as database, redis_server(folder) as redis_port:
         here = Installation(folder, database, redis_port=redis_port, environment=environment)
-        here.manage("migrate", "--noinput")
+        here.migrate()
         try:
             yield here
         finally:

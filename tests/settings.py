@@ -11,6 +11,7 @@ import tempfile
 # runs and the workers of pytest-xdist never share a database.
 _DATA_DIR = tempfile.mkdtemp(prefix="signet-tests-")
 os.environ["SIGNET_DATA_DIR"] = _DATA_DIR
+os.environ["SIGNET_ALLOWED_PRIVATE_HOSTS"] = "127.0.0.0/8"  # where the provider of the tests listens
 atexit.register(shutil.rmtree, _DATA_DIR, ignore_errors=True)
 
 from config.settings import *  # noqa: E402, F403

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("mlops", "datasets", "programs", "executions", "optimizations", "config")
-LEFT_OUT = {".git", ".venv", "var", "staticfiles", "__pycache__", "results"}
+LEFT_OUT = {".git", ".venv", "var", "staticfiles", "__pycache__", "results", ".hypothesis"}
 
 
 def modules_of(package: str) -> list[Path]:

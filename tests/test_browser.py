@@ -50,7 +50,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     here = Installation(tmp_path_factory.mktemp("browser"))
-    here.manage("migrate", "--noinput")
+    here.migrate()
     told = here.manage("load_sample")
     password = re.search(r"with the password (\S+)", told)
     assert password is not None, told
@@ -64,11 +64,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
 
 def test_a_person_logs_in_executes_and_reads_the_trace(visit: Visit) -> None:
     page = visit.page
-    visit.open("/admin/")
-    page.fill("[name=username]", "admin")
-    page.fill("[name=password]", visit.password)
-    page.click("button[type=submit]")
-    expect(page).to_have_title(re.compile("Site administration"))
+    _log_in(visit)
 
     visit.open("/admin/programs/program/")
     page.click("#result_list >> text=triage")
@@ -111,7 +107,8 @@ def test_lists_and_first_rows_are_shown_without_a_complaint(visit: Visit, model:
 def test_the_page_of_an_execution_follows_it_to_its_end(visit: Visit) -> None:
     """Asked for asynchronously from within the page, as a script of the same session does."""
     visit.open("/admin/programs/program/")
-    visit.page.click("#result_list >> text=triage")
+    with visit.page.expect_navigation():
+        visit.page.click("#result_list >> text=triage")
     program = visit.page.url.split("/")[-3]
     execution = visit.page.evaluate(
         """async (address) => {
@@ -127,3 +124,63 @@ def test_the_page_of_an_execution_follows_it_to_its_end(visit: Visit) -> None:
 
     expect(visit.page.get_by_text("Completed", exact=True)).to_be_visible(timeout=20_000)
     assert visit.complaints == []
+
+
+def test_a_program_is_evaluated_compiled_and_compared(visit: Visit) -> None:
+    """From a dataset to a program proven better, by what a person sees and clicks; both pages follow to the end."""
+    page = visit.page
+    _log_in(visit)
+    visit.open("/admin/datasets/dataset/?q=support_messages&type__exact=validation")
+    page.locator("#result_list tbody th a").click()
+    expect(page.locator("#content-main")).to_contain_text("170 examples")
+
+    _ask(visit, "Evaluate", {"dataset": "support_messages/validation@1", "metrics": "intent_match@1"})
+    summary = page.locator(".signet-evaluation")
+    expect(summary.locator("[data-state]")).to_have_text("Completed", timeout=30_000)
+    expect(summary).to_contain_text("scored 170 of 170")
+    expect(summary.locator(".signet-score")).to_contain_text("35.9 %")
+    evaluated = page.url
+
+    sets = {"dataset": "support_messages/training@1", "validation_set": "support_messages/validation@1"}
+    choices = {**sets, "metric": "intent_match@1", "optimizer": "labeled_few_shot"}
+    _ask(visit, "Compile", choices, {"params": '{"k": 64}'})
+    expect(page.get_by_text("Proven better. Submit and deploy the result on its page.")).to_be_visible(timeout=30_000)
+    shown = page.locator("#content-main")
+    expect(shown).to_contain_text("30 examples better, 8 worse, 132 alike, of 170.")
+    expect(shown).to_contain_text("Difference +12.9 points")
+    expect(shown).to_contain_text("triage@2 (Draft)")
+    expect(page.locator("progress")).to_have_count(0)
+
+    page.get_by_role("link", name="open", exact=True).last.click()
+    picker = page.locator("#panel-comparison")
+    picker.locator("select").first.select_option(evaluated.split("/")[-3])
+    picker.get_by_role("button", name="Compare").click()
+    expect(picker).to_contain_text("Better: difference +12.9 points")
+    expect(picker).to_contain_text("30 won, 8 lost, 132 equal of 170 pairs.")
+    assert page.url.endswith("#panel-comparison")
+    assert visit.complaints == []
+
+
+def _log_in(visit: Visit) -> None:
+    """Unless the browser already is."""
+    visit.open("/admin/")
+    if "/login/" in visit.page.url:
+        visit.page.fill("[name=username]", "admin")
+        visit.page.fill("[name=password]", visit.password)
+        visit.page.click("button[type=submit]")
+    expect(visit.page).to_have_title(re.compile("Site administration"))
+
+
+def _ask(visit: Visit, verb: str, choices: dict[str, str], texts: dict[str, str] | None = None) -> None:
+    """Fill the dialog of a button of the program's menu, and send it as far as its own page goes."""
+    visit.open("/admin/programs/program/?status__exact=production")
+    visit.page.click("#result_list >> text=triage")
+    visit.page.locator("a", has_text=re.compile(r"Improve\s")).click()
+    visit.page.locator("nav a[hx-get]", has_text=re.compile(rf"\s{verb}\s*$")).click()
+    dialog = visit.page.locator("#dialog")
+    for name, label in choices.items():
+        dialog.locator(f"[name={name}]").select_option(label=label)
+    for name, text in (texts or {}).items():
+        dialog.locator(f"[name={name}]").fill(text)
+    with visit.page.expect_navigation():
+        dialog.get_by_role("button", name=verb, exact=True).click()

@@ -85,7 +85,7 @@ class Machine:
     def here(self, text: str) -> str:
         """`text` as compose would read it, moved to this machine."""
         text = re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}", lambda found: GIVEN.get(found[1], found[2] or ""), text)
-        text = text.replace("$$", "$").replace("/data", str(self.folder)).replace("/tmp/beat", f"{self.folder}/beat")
+        text = text.replace("$$", "$").replace("/data", str(self.folder))
         text = text.replace("redis://redis:6379", f"redis://127.0.0.1:{self.redis_port}")
         if text.startswith("postgres://"):
             return urlsplit(text)._replace(netloc="postgres@127.0.0.1:5432", path=f"/{self.database}").geturl()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.installation import ROOT, Installation, free_port
+
 README = (ROOT / "README.md").read_text()
 START_SECONDS = 120
 
@@ -24,12 +24,6 @@ START_SECONDS = 120
 def examples(language: str) -> list[str]:
     """The code blocks of one language, in their order."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -62,7 +56,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     someone = Newcomer(free_port(), {**kept, "PATH": path, "SIGNET_DATA_DIR": str(folder / "data")})
-    someone.does([sys.executable, "manage.py", "migrate", "--noinput", "--verbosity", "0"])
+    Installation(folder / "data").migrate()
     someone.does([sys.executable, "manage.py", "load_sample"])
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
@@ -98,8 +92,10 @@ def await_answer(someone: Newcomer, server: subprocess.Popen[bytes], log: Path) 
 @pytest.mark.timeout(300)
 def test_the_examples_with_curl_and_with_python_run_as_printed(newcomer: Newcomer) -> None:
     printed = newcomer.does(["sh", "-e"], "\n".join(examples("sh")))
-    assert printed.count('"state":"completed"') == 2, printed
+    assert printed.count('"state":"completed"') == 4, printed
     assert '"urgency"' in printed
+    assert '"finish_reason":"finished"' in printed
+    assert '"file_name":"messages.csv"' in printed
     for example in examples("python"):
         printed = newcomer.does([sys.executable, "manage.py", "shell", "--verbosity", "0"], example)
         assert printed.startswith("completed {'intent'"), printed

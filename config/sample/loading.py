@@ -16,21 +16,26 @@ from config.sample.programs import SampleModule, SampleProgram, sample_programs
 from datasets import services as datasets
 from datasets.models import Corpus, Dataset
 from datasets.types import DatasetType
+from executions.models import Metric
+from executions.services.metrics import create_metric
+from executions.types import MetricKind
 from mlops.models import LanguageModel, User
 from mlops.services.credits import grant_credits
 from mlops.services.history import operator
-from mlops.services.installation import BEGINNING, ensure_default_model
-from mlops.services.language_models import add_price, create_language_model
+from mlops.services.installation import ensure_default_model
+from mlops.services.language_models import create_language_model
+from mlops.services.price_imports import import_prices
 from mlops.services.users import create_user
 from mlops.types import MATCHER_NAME, MICRO_PER_CREDIT, Role
 from programs import services as programs
-from programs.models import Module, Program, Signature
+from programs.models import Program, Signature
 from programs.selectors import find_signature
 from programs.services import ModuleInput
 from programs.types import SignatureSpec
 
 MESSAGES = "support_messages"
 KNOWLEDGE = "support_knowledge"
+INTENT_MATCH = "intent_match"
 
 ADMIN, ENGINEER, USER = "admin", "sample-engineer", "sample-user"
 CREDITS = 1_000
@@ -56,6 +61,7 @@ def load_sample(say: Say) -> Credentials | None:
     with transaction.atomic():
         credentials = _load_people(say)
         _load_datasets(say)
+        _load_metric(say)
         _load_programs(say, _load_corpus(say))
     return credentials
 
@@ -72,14 +78,7 @@ def _load_language_models(say: Say) -> None:
             matcher = create_language_model(actor=operator(), name=MATCHER_NAME)
             say(f"Language model {matcher}, for comparison")
         if not matcher.prices.exists():
-            add_price(
-                actor=operator(),
-                model=matcher,
-                valid_from=BEGINNING,
-                input_price=0,
-                cached_input_price=0,
-                output_price=0,
-            )
+            import_prices(actor=operator(), models=[matcher])
 
 
 def _load_people(say: Say) -> Credentials | None:
@@ -128,6 +127,19 @@ def _load_datasets(say: Say) -> None:
         say(f"Dataset {dataset}: {dataset.size} messages")
 
 
+def _load_metric(say: Say) -> None:
+    if Metric.objects.filter(name=INTENT_MATCH).exists():
+        return
+    metric = create_metric(
+        actor=operator(),
+        name=INTENT_MATCH,
+        kind=MetricKind.EXACT_MATCH,
+        config={"field": "intent"},
+        description="Whether the intent is the one that a person gave the message.",
+    )
+    say(f"Metric {metric}: {metric.description}")
+
+
 def _load_corpus(say: Say) -> Corpus:
     found: Corpus | None = Corpus.objects.latest_version(name=KNOWLEDGE)
     if found is not None:
@@ -162,8 +174,6 @@ def _load_program(sample: SampleProgram) -> Program:
         modules=[_module_input(module) for module in sample.modules],
         connections=sample.connections,
     )
-    for module in sample.modules:
-        _set_prompt(program, module)
     program = programs.submit_program(actor=operator(), program=program)
     if sample.is_deployed:
         program = programs.deploy_program(actor=operator(), program=program, reason="Sample workspace")
@@ -173,17 +183,6 @@ def _load_program(sample: SampleProgram) -> Program:
 def _module_input(module: SampleModule) -> ModuleInput:
     signature = None if module.signature is None else _signature(module.signature)
     return ModuleInput(key=module.key, kind=module.kind.value, signature=signature, config=module.config)
-
-
-def _set_prompt(program: Program, module: SampleModule) -> None:
-    if module.prompt is None:
-        return
-    programs.set_prompt(
-        actor=operator(),
-        module=Module.objects.get(program=program, key=module.key),
-        prompt_template=module.prompt.instructions,
-        demos=module.prompt.demos,
-    )
 
 
 def _signature(wanted: SignatureSpec) -> Signature:

@@ -6,40 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from config.sample.texts import evenly_by_intent, messages
-from datasets.types import DatasetType
-from programs.types import ConnectionSpec, FieldSpec, FieldType, ModuleKind, PromptSpec, SignatureSpec
+from programs.types import ConnectionSpec, FieldSpec, FieldType, ModuleKind, SignatureSpec
 
 TRIAGE = "triage"
 ANSWER = "answer_with_sources"
 ASSISTANT = "assistant"
 
-INTENTS = {
-    "order_status": "asks where an order or parcel is, when it arrives, whether it was shipped or dispatched, "
-    "tracking, still waiting for the delivery",
-    "delivery_problem": "a parcel lost, stolen, damaged or broken on arrival, a missing item, the wrong item, "
-    "delivered to the wrong address or neighbour by the driver",
-    "return_request": "wants to return, send back or exchange something, another size, return label, changed my mind",
-    "refund_status": "sent something back or cancelled it and waits for the money, refund not received or credited",
-    "payment_problem": "cannot pay, checkout fails, card declined, charged or debited twice, payment by bank transfer "
-    "or PayPal",
-    "invoice_request": "needs an invoice, bill, receipt or credit note, VAT, tax, accounting, company name on it",
-    "account_access": "cannot log in, login, password, code, account locked or hacked, change of email address",
-    "product_question": "does it fit, which size, compatible, what material, advice on a product, part or bike",
-    "warranty_claim": "a product broke, cracked, fell apart or stopped working after some months, guarantee, warranty, "
-    "defect",
-    "workshop_booking": "an appointment in the workshop, book, move or cancel a service, inspection or repair of the "
-    "bike, mechanic, slot",
-    "complaint": "complains about staff, rude, tone, bad service, unfriendly, disappointed, unacceptable",
-}
+INTENTS = (
+    "order_status",
+    "delivery_problem",
+    "return_request",
+    "refund_status",
+    "payment_problem",
+    "invoice_request",
+    "account_access",
+    "product_question",
+    "warranty_claim",
+    "workshop_booking",
+    "complaint",
+)
 
-URGENCIES = {
-    "low": "out of interest, no hurry, thanks or small talk, nothing bad happens if the answer takes a week",
-    "normal": "a matter to be settled within the usual one or two working days",
-    "high": "danger, theft, fraud, a lot of money, a deadline today or tomorrow, a threat of legal steps, act now",
-}
-
-DEMOS = 64
+URGENCIES = ("low", "normal", "high")
 
 CHARGE = 100_000
 """Micro-credits for one execution: a tenth of a credit, the same whichever language model answers."""
@@ -53,7 +40,6 @@ class SampleModule:
     kind: ModuleKind
     signature: SignatureSpec | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
-    prompt: PromptSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,37 +60,22 @@ def sample_programs(corpus: str) -> tuple[SampleProgram, ...]:
     return _triage(), _answer_with_sources(corpus), _assistant(corpus)
 
 
-def triage_demos() -> tuple[dict[str, str], ...]:
-    """Training messages that the prompt of `triage` shows, the intents taking turns."""
-    return tuple(item.as_example() for item in evenly_by_intent(messages(DatasetType.TRAINING), DEMOS))
-
-
 def _triage() -> SampleProgram:
+    """As a first version is written: short, and without a single demo. What it lacks is for an optimizer to find."""
     signature = SignatureSpec(
         TRIAGE,
-        "\n".join(
-            [
-                "Read one message of a customer of Velorum, a shop and workshop for bicycle parts.",
-                "Say what the customer wants and how soon somebody has to act.",
-                "",
-                "The intent is what the customer wants done now, not everything that is mentioned:",
-                *_lines(INTENTS),
-                "",
-                "The urgency follows from what happens if nobody acts, not from the tone:",
-                *_lines(URGENCIES),
-            ]
-        ),
+        "Read one message of a customer of Velorum, a shop and workshop for bicycle parts. "
+        "Say what the customer wants and how soon somebody has to act.",
         (
             FieldSpec("message", description="What the customer wrote."),
-            _choice("intent", tuple(INTENTS), "What the customer wants."),
-            _choice("urgency", tuple(URGENCIES), "How soon somebody has to act."),
+            _choice("intent", INTENTS, "What the customer wants."),
+            _choice("urgency", URGENCIES, "How soon somebody has to act."),
         ),
     )
-    prompt = PromptSpec(signature.instructions, triage_demos())
     return SampleProgram(
         TRIAGE,
         "Says what a message to the support desk is about and how urgent it is.",
-        (SampleModule("classify", ModuleKind.PREDICT, signature, prompt=prompt),),
+        (SampleModule("classify", ModuleKind.PREDICT, signature),),
         credits_per_execution=CHARGE,
     )
 
@@ -160,7 +131,3 @@ def _assistant(corpus: str) -> SampleProgram:
 
 def _choice(name: str, choices: tuple[str, ...], description: str) -> FieldSpec:
     return FieldSpec(name, FieldType.ENUM, is_input=False, choices=choices, description=description)
-
-
-def _lines(meanings: Mapping[str, str]) -> list[str]:
-    return [f"{label}: {meaning}" for label, meaning in meanings.items()]

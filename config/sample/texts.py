@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +53,6 @@ def passages() -> list[PassageSpec]:
 def questions() -> list[Question]:
     """Questions about the knowledge base."""
     return [Question(**row) for row in _rows("questions")]
-
-
-def evenly_by_intent(found: Sequence[Message], count: int) -> list[Message]:
-    """`count` of the messages, their intents taking turns: no intent has more than one message more than another,
-    as long as each has enough."""
-    by_intent: dict[str, list[Message]] = {}
-    for message in found:
-        by_intent.setdefault(message.intent, []).append(message)
-    rounds = zip_longest(*(by_intent[intent] for intent in sorted(by_intent)))
-    return [message for turn in rounds for message in turn if message is not None][:count]
 
 
 def _rows(name: str) -> Iterator[dict[str, Any]]:

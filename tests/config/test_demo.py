@@ -9,20 +9,23 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from config.demo import ASYNCHRONOUS, main_job, prepare
+from config.demo import improving, main_job, prepare, working
+from config.demo.executing import ASYNCHRONOUS, Executing
+from config.demo.output import Page
 from config.sample import texts
 from config.sample.loading import USER, load_sample
 from datasets.types import DatasetType
-from executions.models import Execution
+from executions.models import Evaluation, Execution
 from executions.services import planning, process
-from executions.types import ExecutionState, Mode
+from executions.types import Budget, ExecutionState, Mode
 from mlops.models import User
 from mlops.runtime.matcher import DISCLAIMER
 from mlops.services.credits import Subject, reserve
 from mlops.services.history import operator
 from mlops.services.language_models import create_language_model, set_default, set_secret
 from mlops.types import MATCHER_NAME
-from programs.models import Program
+from optimizations.models import Optimization
+from programs.models import Deployment, Program
 from programs.services import archive_program
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,10 +48,17 @@ def show() -> tuple[bool, str]:
     return main_job(output), output.getvalue()
 
 
+def executed() -> str:
+    """What the first half shows."""
+    output = StringIO()
+    with working() as here:
+        Executing(Page(output), here).show()
+    return output.getvalue()
+
+
 def test_every_step_is_shown_and_stored() -> None:
     load_sample(str)
-    worked, shown = show()
-    assert worked, shown
+    shown = executed()
     executions = Execution.objects.all()
     assert {row.state for row in executions} == {ExecutionState.COMPLETED}
     assert [row.mode for row in executions].count(Mode.ASYNC) == ASYNCHRONOUS
@@ -60,7 +70,7 @@ def test_every_step_is_shown_and_stored() -> None:
 
 def test_the_accuracy_that_is_shown_is_that_of_the_stored_rows() -> None:
     load_sample(str)
-    shown = show()[1]
+    shown = executed()
     gold = {row.message: row.intent for row in texts.messages(DatasetType.TEST)}
     executions = Execution.objects.filter(mode=Mode.ASYNC)
     right = sum(row.output["intent"] == gold[row.input["message"]] for row in executions)
@@ -70,7 +80,7 @@ def test_the_accuracy_that_is_shown_is_that_of_the_stored_rows() -> None:
 def test_the_ledger_has_what_the_executions_used() -> None:
     load_sample(str)
     before = User.objects.get(username=USER).ml_credits
-    show()
+    executed()
     used = sum(Execution.objects.values_list("credits_used", flat=True))
     assert used > 0
     assert User.objects.get(username=USER).ml_credits == before - used
@@ -78,8 +88,47 @@ def test_the_ledger_has_what_the_executions_used() -> None:
 
 def test_nothing_of_the_process_is_left_running() -> None:
     load_sample(str)
-    show()
+    executed()
     assert process.present() is None
+
+
+def test_triage_gets_better_on_the_test_set_and_is_deployed_and_a_second_time_it_does_not() -> None:
+    load_sample(str)
+    worked, shown = show()
+    assert worked, shown
+    first, second = Program.objects.filter(name="triage").order_by("version")
+    assert (first.status, second.status) == ("archived", "production")
+    optimization = Optimization.objects.get()
+    assert (optimization.program, optimization.result_program) == (first, second)
+    assert (optimization.finish_reason, optimization.is_better) == ("finished", True)
+    assert optimization.dataset.type == DatasetType.TRAINING
+    before, after = Evaluation.objects.filter(dataset__type=DatasetType.TEST).order_by("id")
+    assert (before.program, after.program) == (first, second)
+    assert (before.done, after.done) == (337, 337)
+    old, new = before.scores.get(), after.scores.get()
+    assert old.mean < new.low
+    assert f"{100 * old.mean:.1f} %" in shown
+    assert f"{100 * new.mean:.1f} %" in shown
+    assert Execution.objects.latest("id").program == second
+
+    worked, shown = show()
+    assert worked, shown
+    assert "nothing is deployed" in shown
+    assert Program.objects.filter(name="triage").count() == 2
+    assert Deployment.objects.filter(program__name="triage").count() == 2
+
+
+def test_where_the_budget_cannot_suffice_nothing_is_compiled_and_the_job_ends_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load_sample(str)
+    monkeypatch.setattr(improving, "_budget", lambda: Budget(calls=10))
+    worked, shown = show()
+    assert worked, shown
+    assert "Nothing is compiled, nothing is deployed." in shown
+    assert not Optimization.objects.exists()
+    assert not Evaluation.objects.exists()
+    assert Program.objects.filter(name="triage").count() == 1
 
 
 def test_an_empty_database_is_prepared_once() -> None:
@@ -133,7 +182,7 @@ def test_the_command_uses_a_celery_worker_and_prepares_the_workspace() -> None:
     output = StringIO()
     call_command("demo", stdout=output)
     assert "Log in as admin" in output.getvalue()
-    assert Execution.objects.filter(state=ExecutionState.COMPLETED).count() == ASYNCHRONOUS + 2
+    assert Execution.objects.filter(state=ExecutionState.COMPLETED).count() == ASYNCHRONOUS + 3
     assert process.present() is None
 
 

@@ -51,10 +51,25 @@ def refusal(folder: Path, *words: str, **variables: str) -> str:
         ("SIGNET_TIME_ZONE", "Mars/Olympus"),
         ("SIGNET_LOG_LEVEL", "loud"),
         ("SIGNET_TRUSTED_ORIGINS", "https://signet.example.org,signet.example.org"),
+        ("SIGNET_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("SIGNET_TRUSTED_PROXIES", "127.0.0.1,proxy.example.org"),
+        ("SIGNET_LOGIN_ATTEMPTS", "0"),
+        ("SIGNET_LOGIN_ATTEMPTS", "few"),
         ("SIGNET_LANGUAGE_MODEL", "gpt"),
+        ("SIGNET_ALLOWED_PRIVATE_HOSTS", "http://ollama:11434"),
+        ("SIGNET_ALLOWED_PRIVATE_HOSTS", "ollama,10.0.0.0/33"),
+        ("SIGNET_ALLOWED_PRIVATE_HOSTS", "127.1"),
         ("SIGNET_MODULES", "mine"),
         ("SIGNET_MODULES", "my-own=package.module:Class"),
         ("SIGNET_TOOLS", "mine=package.module"),
+        ("SIGNET_METRICS", "mine"),
+        ("SIGNET_SMTP_URL", "mail.example.org:587"),
+        ("SIGNET_SMTP_URL", "http://mail.example.org"),
+        ("SIGNET_SMTP_URL", "smtp://signet:secret@mail.example.org:port"),
+        ("SIGNET_SMTP_URL", "smtps://mail.example.org/signet"),
+        ("SIGNET_MAIL_FROM", "signet"),
+        ("SIGNET_MAIL_FROM", ""),
+        ("SIGNET_MAIL_FROM", "Signet <signet@example.org>\nBcc: all@example.org"),
         ("SIGNET_DATA_DIR", "/proc/signet"),
     ],
 )
@@ -73,6 +88,54 @@ def test_hosts_may_be_given_in_every_form_that_is_compared(monkeypatch: pytest.M
     hosts = ["*", ".example.org", "signet.example.org", "web_1", "10.0.0.7", "[::1]"]
     monkeypatch.setenv("SIGNET_ALLOWED_HOSTS", ",".join(hosts))
     assert read_environment().signet_allowed_hosts == hosts
+
+
+@pytest.mark.parametrize(
+    ("variables", "allowed"),
+    [
+        ({}, ["127.0.0.0/8", "::1"]),
+        ({"REDIS_URL": "redis://localhost:6379/0"}, []),
+        ({"SIGNET_ALLOWED_PRIVATE_HOSTS": ""}, []),
+        ({"SIGNET_ALLOWED_PRIVATE_HOSTS": "ollama, 10.0.0.0/8"}, ["ollama", "10.0.0.0/8"]),
+        ({"SIGNET_ALLOWED_PRIVATE_HOSTS": "::1", "REDIS_URL": "redis://localhost:6379/0"}, ["::1"]),
+    ],
+)
+def test_this_machine_may_be_called_where_it_is_somebodys_own(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], allowed: list[str]
+) -> None:
+    for name in ("SIGNET_ALLOWED_PRIVATE_HOSTS", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert read_environment().allowed_private_hosts == allowed
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("", ("", 25, "", "", False, False)),
+        ("smtp://relay", ("relay", 25, "", "", False, False)),
+        ("smtp://relay:2525/", ("relay", 2525, "", "", False, False)),
+        ("smtp://relay:587", ("relay", 587, "", "", False, True)),
+        (
+            "smtp://me%40example.org:p%3Aw@mail.example.org",
+            ("mail.example.org", 587, "me@example.org", "p:w", False, True),
+        ),
+        ("smtp://me:pw@mail.example.org:25", ("mail.example.org", 25, "me", "pw", False, True)),
+        ("smtps://me:pw@mail.example.org", ("mail.example.org", 465, "me", "pw", True, False)),
+    ],
+)
+def test_a_password_is_never_handed_to_a_mail_server_in_the_clear(
+    monkeypatch: pytest.MonkeyPatch, url: str, server: tuple[str, int, str, str, bool, bool]
+) -> None:
+    monkeypatch.setenv("SIGNET_SMTP_URL", url)
+    assert read_environment().mail_server == server
+
+
+@pytest.mark.parametrize("sender", ["signet@localhost", "Signet <signet@example.org>"])
+def test_mails_are_from_an_address_with_or_without_a_name(monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
+    monkeypatch.setenv("SIGNET_MAIL_FROM", sender)
+    assert read_environment().signet_mail_from == sender
 
 
 def test_a_file_where_the_data_folder_should_be_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

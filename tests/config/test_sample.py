@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from io import StringIO
 
 import pytest
 from django.apps import apps
-from django.contrib.auth import authenticate
 from django.core.management import call_command
 from django.db.models import Model
 from pytest_django import Settings
 
 from config.sample import loading, texts
-from config.sample.programs import DEMOS, INTENTS, URGENCIES, triage_demos
+from config.sample.programs import INTENTS, URGENCIES
 from datasets import services as datasets
 from datasets.models import Corpus, Dataset
 from datasets.types import DatasetType
@@ -22,7 +20,7 @@ from mlops.selectors import proven_balance
 from mlops.services.history import operator
 from mlops.types import MATCHER_NAME, MICRO_PER_CREDIT, Role
 from programs import services as programs
-from programs.models import Module, Program, PromptVersion, Signature
+from programs.models import Module, Program, Signature
 from programs.types import ProgramStatus
 
 
@@ -110,9 +108,8 @@ def test_a_load_that_breaks_leaves_no_half_program(monkeypatch: pytest.MonkeyPat
 def test_people_have_roles_credits_and_only_the_admin_a_password() -> None:
     _said, credentials = load()
     assert credentials is not None
-    admin = authenticate(username=credentials.username, password=credentials.password)
-    assert isinstance(admin, User)
-    assert admin.role == Role.ADMIN
+    admin = User.objects.get(username=credentials.username)
+    assert (admin.role, admin.check_password(credentials.password)) == (Role.ADMIN, True)
     user = User.objects.get(username=loading.USER)
     assert (user.role, user.has_usable_password()) == (Role.ML_USER, False)
     assert not User.objects.get(username=loading.ENGINEER).has_usable_password()
@@ -137,10 +134,11 @@ def test_the_matcher_costs_nothing_and_gives_way_to_the_model_that_is_asked_for(
 
 
 @pytest.mark.django_db
-def test_triage_uses_the_demos_and_the_corpus_cannot_be_deleted() -> None:
+def test_triage_is_a_first_version_without_demos_and_the_corpus_cannot_be_deleted() -> None:
     load()
-    used = PromptVersion.objects.get(module__program__name="triage", traffic_percentage=100)
-    assert used.demos == list(triage_demos())
+    program = Program.objects.get(name="triage")
+    assert (program.version, program.status) == (1, "production")
+    assert programs.choose_prompt_set(program).versions.get().demos == []
     assert Corpus.objects.get().frozen_at is not None
 
 
@@ -153,20 +151,16 @@ def test_the_command_shows_the_login_once() -> None:
     assert second.getvalue() == "The sample workspace is complete.\n"
 
 
-def test_demos_are_spread_over_the_intents_and_are_no_test_messages() -> None:
-    demos = triage_demos()
-    counts = Counter(demo["intent"] for demo in demos)
-    assert len(demos) == DEMOS
-    assert counts.keys() == INTENTS.keys()
-    assert max(counts.values()) - min(counts.values()) <= 1
-    assert not {demo["message"] for demo in demos} & {row.message for row in texts.messages(DatasetType.TEST)}
+def test_no_training_message_is_a_test_message() -> None:
+    trained = {row.message for row in texts.messages(DatasetType.TRAINING)}
+    assert not trained & {row.message for row in texts.messages(DatasetType.TEST)}
 
 
 @pytest.mark.parametrize("split", list(DatasetType))
 def test_every_split_has_every_label_and_no_other(split: DatasetType) -> None:
     rows = texts.messages(split)
-    assert {row.intent for row in rows} == INTENTS.keys()
-    assert {row.urgency for row in rows} == URGENCIES.keys()
+    assert {row.intent for row in rows} == set(INTENTS)
+    assert {row.urgency for row in rows} == set(URGENCIES)
 
 
 def test_every_question_names_the_passage_that_answers_it() -> None:

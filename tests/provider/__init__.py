@@ -1,4 +1,5 @@
-"""A language-model provider on loopback that speaks the OpenAI chat-completions protocol over real sockets.
+"""A language-model provider on loopback that speaks the OpenAI protocol (chat completions, embeddings) over real
+sockets.
 
 In tests it answers well by itself and misbehaves on demand:
 
@@ -11,7 +12,7 @@ For benchmarks it runs as a process of its own: `python -m tests.provider --port
 with `{"latency_ms": 1000}` changes the latency while it runs.
 """
 
-from tests.provider.behaviours import garbage, half_body, hang, reset, status, text, tool_calls, trickle, usage
+from tests.provider.behaviours import garbage, half_body, hang, reset, status, text, tool_calls, trickle, usage, vectors
 from tests.provider.server import Answer, Behaviour, Exchange, Provider, Received
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "tool_calls",
     "trickle",
     "usage",
+    "vectors",
 ]

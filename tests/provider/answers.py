@@ -6,6 +6,7 @@ import ast
 import functools
 import json
 import re
+import zlib
 from typing import Any
 
 _CHAT_FIELD = re.compile(
@@ -27,6 +28,18 @@ _PLAIN_VALUES: dict[str, Any] = {
     "list": [],
 }
 _SCHEMA_VALUES: dict[str, Any] = {"integer": 1, "number": 0.5, "boolean": True, "null": None}
+
+
+VECTOR_LENGTH = 32
+_WORD = re.compile(r"\w+")
+
+
+def vector_of(text: str, length: int = VECTOR_LENGTH) -> list[float]:
+    """The words of a text, counted by a hash into `length` numbers: texts that share words are close to each other."""
+    counts = [0.0] * length
+    for word in _WORD.findall(text.casefold()):
+        counts[zlib.crc32(word.encode()) % length] += 1.0
+    return counts
 
 
 def message_text(message: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import orjson
 
@@ -89,6 +90,15 @@ def usage(
 
     async def behave(exchange: Exchange) -> None:
         exchange.complete({"content": exchange.provider.answer_to(exchange.body)}, "stop", billed)
+
+    return behave
+
+
+def vectors(*rows: Any, usage: Json | None = None) -> Behaviour:
+    """Answer a request for embeddings with exactly these vectors, right or wrong."""
+
+    async def behave(exchange: Exchange) -> None:
+        exchange.embed(rows, usage)
 
     return behave
 

@@ -7,14 +7,14 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import orjson
 
-from tests.provider.answers import message_text, well_formed_answer
+from tests.provider.answers import VECTOR_LENGTH, message_text, vector_of, well_formed_answer
 from tests.provider.protocol import Completion, Json, http_chunk, response_head, token_usage
 
 Answer = str | Callable[[Json], str]
@@ -25,7 +25,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for zero seconds: close()
 
 @dataclass(frozen=True)
 class Received:
-    """One chat-completions request as it arrived; header names in lower case."""
+    """One request for a chat completion or for embeddings as it arrived; header names in lower case."""
 
     body: Json
     headers: dict[str, str]
@@ -50,12 +50,30 @@ class Exchange:
     def complete(self, message: Json, finish_reason: str, usage: Json | None = None) -> None:
         """Send a chat completion, streamed when the request asks for that."""
         counted = usage or self.provider.count_usage(self.body, message)
+        self.provider.billed.append(counted)
         completion = Completion(self.body, message, finish_reason, counted)
         if self.body.get("stream"):
             head = response_head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
             self.write(head + b"".join(http_chunk(event) for event in completion.events()) + b"0\r\n\r\n")
         else:
             self.send(200, orjson.dumps(completion.whole()))
+
+    def embed(self, vectors: Sequence[Any] | None = None, usage: Json | None = None) -> None:
+        """Send `vectors`, or those of the texts that were asked for."""
+        texts, length = self.body["input"], self.body.get("dimensions") or VECTOR_LENGTH
+        given = [vector_of(text, length) for text in texts] if vectors is None else vectors
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(given)]
+        tokens = 1 + sum(len(text) for text in texts) // 4
+        counted = usage if usage is not None else {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer = {"object": "list", "model": self.body["model"], "data": data, "usage": counted}
+        self.send(200, orjson.dumps(answer))
+
+    def answer(self) -> None:
+        """Answer as a well-behaved provider does."""
+        if "input" in self.body:
+            self.embed()
+        else:
+            self.complete({"content": self.provider.answer_to(self.body)}, "stop")
 
     def close(self) -> None:
         self.connection.transport.close()
@@ -71,12 +89,14 @@ class Provider:
     """The server. As a context manager it runs in a thread with an event loop of its own.
 
     `latency_s` delays every normal answer; `cached_tokens` is billed as the cached part of every prompt (never more
-    than the prompt); `keep` bounds how many requests are remembered (None: all of them).
+    than the prompt); `keep` bounds how many requests are remembered (None: all of them). `billed` is the usage of every
+    completion it has sent, whatever became of it.
     """
 
     def __init__(self, *, port: int = 0, latency_s: float = 0.0, keep: int | None = None) -> None:
         self.latency_s = latency_s
         self.cached_tokens = 0
+        self.billed: deque[Json] = deque(maxlen=keep)
         self.in_flight = 0
         self.max_in_flight = 0
         self._port = port
@@ -92,7 +112,7 @@ class Provider:
 
     @property
     def requests(self) -> list[Received]:
-        """The chat-completions requests so far, oldest first."""
+        """The requests for completions and embeddings so far, oldest first."""
         return list(self._received)
 
     def answer(self, answer: Answer) -> None:
@@ -191,8 +211,8 @@ class _Connection(asyncio.Protocol):
 
     def _route(self, target: str, headers: dict[str, str], content: bytes) -> None:
         exchange = Exchange(self._provider, self, orjson.loads(content) if content else {})
-        if target == "POST /v1/chat/completions":
-            self._chat(exchange, Received(exchange.body, headers))
+        if target in ("POST /v1/chat/completions", "POST /v1/embeddings"):
+            self._ask(exchange, Received(exchange.body, headers))
         elif target == "GET /v1/models":
             exchange.send(
                 200, orjson.dumps({"object": "list", "data": [{"id": "stub", "object": "model", "owned_by": "tests"}]})
@@ -205,7 +225,7 @@ class _Connection(asyncio.Protocol):
                 404, b'{"error": {"message": "no such address", "type": "error", "param": null, "code": null}}'
             )
 
-    def _chat(self, exchange: Exchange, received: Received) -> None:
+    def _ask(self, exchange: Exchange, received: Received) -> None:
         self._busy = True
         self._provider.in_flight += 1
         self._provider.max_in_flight = max(self._provider.max_in_flight, self._provider.in_flight)
@@ -222,7 +242,7 @@ class _Connection(asyncio.Protocol):
         self._next()
 
     def _answer(self, exchange: Exchange) -> None:
-        exchange.complete({"content": self._provider.answer_to(exchange.body)}, "stop")
+        exchange.answer()
         self._next()
 
     def _next(self) -> None:

@@ -16,14 +16,14 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from celery.beat import EmbeddedService
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config.celery import app
 from config.demo import main_job, prepare
-from config.embedded import STOP_S, EmbeddedWorker
+from config.embedded import STOP_S, EmbeddedBeat, EmbeddedWorker
 from mlops.api.health import broker_answers
+from mlops.services.jobs import stop_working
 
 
 def port_number(text: str) -> int:
@@ -39,7 +39,7 @@ LOOP = "mlops.runtime.loops:ExecutionEventLoop"
 class Server(uvicorn.Server):
     """Starts worker and beat once the application is up; `stop_worker` ends them after it."""
 
-    def __init__(self, config: uvicorn.Config, worker: EmbeddedWorker | None, beat: Any) -> None:
+    def __init__(self, config: uvicorn.Config, worker: EmbeddedWorker | None, beat: EmbeddedBeat) -> None:
         super().__init__(config)
         self._worker, self._beat = worker, beat
         self._is_working = False
@@ -79,10 +79,10 @@ class Command(BaseCommand):
             main_job(self.stdout)
         embedded = settings.SIGNET_IS_EMBEDDED and not no_worker
         worker = EmbeddedWorker(app) if embedded else None
-        beat = EmbeddedService(app, max_interval=5, thread=True, scheduler_cls=app.conf.beat_scheduler)
+        beat = EmbeddedBeat(app)
         config = uvicorn.Config(
             "config.asgi:application", host=host, port=port, loop=LOOP, http="httptools", lifespan="on",
-            log_level="warning", timeout_graceful_shutdown=STOP_S,
+            log_level="warning", proxy_headers=False, timeout_graceful_shutdown=STOP_S,
         )  # fmt: skip
         server = Server(config, worker, beat)
         self._stop_on_signals(server)
@@ -114,6 +114,7 @@ class Command(BaseCommand):
             if server.should_exit:
                 os._exit(1)
             server.should_exit = True
+            stop_working()  # jobs need not wait until the last reader of a stream has gone
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)

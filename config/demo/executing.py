@@ -1,138 +1,83 @@
-"""The main job of the product, once and in full view: a stored program is executed and what was stored is shown.
-
-Every step checks the rows that it claims to have made; the first that is not as it should be ends the demonstration.
-"""
+"""The first half of the main job: a stored program is executed, and what was stored is shown."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-
-from config.celery import app
-from config.embedded import EmbeddedWorker
+from config.demo.output import DemoFailed, Page, in_credits, in_usd, pairs, short
 from config.sample import texts
-from config.sample.loading import USER, Credentials, load_sample
+from config.sample.loading import USER
 from config.sample.programs import ANSWER, INTENTS, TRIAGE, URGENCIES
 from config.sample.texts import Message, Question
 from datasets.types import DatasetType
 from executions.models import Execution
-from executions.services import process
 from executions.services.execute import execute_program
 from executions.services.process import ExecutionProcess
 from executions.types import ExecutionState, Mode
-from mlops.errors import DomainError
 from mlops.models import CreditEntry, User
-from mlops.money import as_decimal
 from mlops.runtime.matcher import DISCLAIMER
 from mlops.selectors import default_language_model, unproven_balances
 from mlops.services.installation import choose_default_model
-from mlops.types import MATCHER_NAME, MICRO_PER_CREDIT, PICO_PER_USD
-from programs.models import Program
+from mlops.types import MATCHER_NAME
 
 ASYNCHRONOUS = 20
 WAIT_S = 240.0
 """How long the asynchronous executions may take together before the demonstration gives up."""
 
-MAX_SHOWN = 100
 SHOWN_MESSAGE = 2
 QUESTION = "Who does the credit check for instalments?"
 
 
-class Output(Protocol):
-    """Where lines are written, such as the `stdout` of a command."""
+@dataclass(frozen=True, slots=True)
+class Executing:
+    """Steps 1 to 5, on the loop of `here`."""
 
-    def write(self, text: str, /) -> object: ...
-
-
-class DemoFailed(Exception):
-    """A step did not do what it says; the message says which and why."""
-
-
-def prepare(stdout: Output) -> Credentials | None:
-    """Load the sample if there is no program yet; the admin's login if it was made now, which is written as well."""
-    if Program.objects.exists():
-        return None
-    _write(stdout, "Loading the sample workspace.")
-    credentials = load_sample(lambda line: _write(stdout, f"  {line}"))
-    if credentials is not None:
-        _write(stdout, f"  {login_line(credentials)}")
-    return credentials
-
-
-def login_line(credentials: Credentials) -> str:
-    """The login, for the one time that it is shown."""
-    return f"Log in as {credentials.username} with the password {credentials.password} (shown only now)."
-
-
-def main_job(stdout: Output) -> bool:
-    """Execute the sample's programs and write each step with its figures; whether all of it worked."""
-    try:
-        _Demo(stdout).show()
-    except DemoFailed as failure:
-        _write(stdout, f"FAILED: {failure}")
-        return False
-    except DomainError as refusal:
-        _write(stdout, f"FAILED: {refusal.message} ({refusal.code})")
-        return False
-    return True
-
-
-def _write(stdout: Output, line: str) -> None:
-    stdout.write(f"{line}\n")
-
-
-@dataclass(slots=True)
-class _Demo:
-    stdout: Output
+    page: Page
+    here: ExecutionProcess
 
     def show(self) -> None:
-        with _claiming() as here:
-            self._language_model()
-            user = _sample_user()
-            messages = texts.messages(DatasetType.TEST)
-            done = [self._synchronous(user, messages[SHOWN_MESSAGE])]
-            done += self._asynchronous(user, _spread(messages, ASYNCHRONOUS), here)
-            done.append(self._answer(user, _question()))
+        """Write each step as it is done. Raises `DemoFailed` and what the verbs refuse."""
+        self._language_model()
+        user = _sample_user()
+        messages = texts.messages(DatasetType.TEST)
+        done = [self._synchronous(user, messages[SHOWN_MESSAGE])]
+        done += self._asynchronous(user, _spread(messages, ASYNCHRONOUS))
+        done.append(self._answer(user, _question()))
         self._ledger(user, done)
-        self._title(
-            "Look at it: /admin/executions/execution/ has every step above, /admin/programs/program/ the programs."
-        )
 
     def _language_model(self) -> None:
         model, choice = default_language_model(), choose_default_model()
         reason = choice.reason if choice.name == model.name else "it is set as the default"
-        self._title(f"1. Language model: {model}, because {reason}")
+        self.page.title(f"1. Language model: {model}, because {reason}")
         if model.name == MATCHER_NAME:
-            self._line(DISCLAIMER)
+            self.page.line(DISCLAIMER)
 
     def _synchronous(self, user: User, message: Message) -> Execution:
         reference = f"{TRIAGE}@production"
-        self._title(f"2. One message, synchronously: {reference}")
+        self.page.title(f"2. One message, synchronously: {reference}")
         began = time.perf_counter()
         started = execute_program(actor=user, program=reference, input={"message": message.message})
         took_ms = (time.perf_counter() - began) * 1e3
         execution = _completed(started.pk, Mode.SYNC)
         _check_triage(execution)
-        self._line(f"message: {_short(message.message)}")
-        self._line(f"output:  {_pairs(execution.output)} (a person said: {message.intent}, {message.urgency})")
-        self._line(
+        self.page.line(f"message: {short(message.message)}")
+        self.page.line(f"output:  {pairs(execution.output)} (a person said: {message.intent}, {message.urgency})")
+        self.page.line(
             f"stored:  execution {execution.pk}, {took_ms:.0f} ms with everything, building the program included"
         )
         self._trace(execution)
         self._usage(execution)
         return execution
 
-    def _asynchronous(self, user: User, messages: Sequence[Message], here: ExecutionProcess) -> list[Execution]:
-        self._title(f"3. {len(messages)} test messages, asynchronously: stored, taken from the queue, executed")
+    def _asynchronous(self, user: User, messages: Sequence[Message]) -> list[Execution]:
+        self.page.title(f"3. {len(messages)} test messages, asynchronously: stored, taken from the queue, executed")
         began = time.perf_counter()
         ids = [
             execute_program(
@@ -140,7 +85,7 @@ class _Demo:
             ).pk
             for message in messages
         ]
-        if not here.submit(_ended(here, ids)).result():
+        if not self.here.submit(_ended(self.here, ids)).result():
             raise DemoFailed(f"Not all of {len(ids)} asynchronous executions ended within {WAIT_S:.0f} s.")
         took_s = time.perf_counter() - began
         executions = [_completed(key, Mode.ASYNC) for key in ids]
@@ -151,16 +96,16 @@ class _Demo:
         return executions
 
     def _answer(self, user: User, question: Question) -> Execution:
-        self._title(f"4. A question to {ANSWER}@production: retrieve, then reason")
+        self.page.title(f"4. A question to {ANSWER}@production: retrieve, then reason")
         started = execute_program(actor=user, program=f"{ANSWER}@production", input={"question": question.question})
         execution = _completed(started.pk, Mode.SYNC)
         output = execution.output or {}
         if not output.get("answer") or len(output.get("passages") or []) != 3:
-            raise DemoFailed(f"Execution {execution.pk} has not an answer and three passages: {_short(str(output))}")
-        self._line(f"question: {question.question}")
-        self._line(f"answer:   {_short(output['answer'])} (the sample says: {question.answer})")
+            raise DemoFailed(f"Execution {execution.pk} has not an answer and three passages: {short(str(output))}")
+        self.page.line(f"question: {question.question}")
+        self.page.line(f"answer:   {short(output['answer'])} (the sample says: {question.answer})")
         for passage in output["passages"]:
-            self._line(f"source:   {_short(passage)}")
+            self.page.line(f"source:   {short(passage)}")
         self._trace(execution)
         self._usage(execution)
         return execution
@@ -170,35 +115,37 @@ class _Demo:
         lines = CreditEntry.objects.filter(subject_id__in=[execution.pk for execution in executions])
         booked = -sum(lines.values_list("amount", flat=True))
         if booked != used:
-            raise DemoFailed(f"The ledger has {_credits(booked)} credits for executions that used {_credits(used)}.")
+            raise DemoFailed(
+                f"The ledger has {in_credits(booked)} credits for executions that used {in_credits(used)}."
+            )
         if any(row == user for row, _balance in unproven_balances()):
             raise DemoFailed(f"The balance of {user} is not the sum of the ledger.")
         user.refresh_from_db(fields=["ml_credits"])
-        self._title(f"5. Ledger: {user} paid {_credits(used)} credits for {len(executions)} executions")
-        self._line(f"balance: {_credits(user.ml_credits)} credits, the sum of the ledger's lines")
+        self.page.title(f"5. Ledger: {user} paid {in_credits(used)} credits for {len(executions)} executions")
+        self.page.line(f"balance: {in_credits(user.ml_credits)} credits, the sum of the ledger's lines")
 
     def _trace(self, execution: Execution) -> None:
         spans = (execution.trace or {}).get("spans", [])
         if not any(span["kind"] == "llm" for span in spans):
             raise DemoFailed(f"The trace of execution {execution.pk} shows no call of a language model.")
-        self._line(f"trace:   {len(spans)} spans, {execution.duration_ms:.1f} ms")
+        self.page.line(f"trace:   {len(spans)} spans, {execution.duration_ms:.1f} ms")
         for span in spans:
             indent = "  " * _depth(span, spans)
-            self._line(f"         {indent}{span['kind']} {span['name']}: {span['duration_ms']:.1f} ms")
+            self.page.line(f"         {indent}{span['kind']} {span['name']}: {span['duration_ms']:.1f} ms")
 
     def _usage(self, execution: Execution) -> None:
         usage = execution.token_usage
         if not usage.get("total"):
             raise DemoFailed(f"Execution {execution.pk} counted no tokens.")
-        cost = "unknown" if execution.cost is None else f"{as_decimal(execution.cost, PICO_PER_USD)} USD"
-        self._line(f"tokens:  {usage['total']} ({usage['input']} in, {usage['output']} out)")
-        self._line(f"cost:    {cost} to the provider, {_credits(execution.credits_used)} credits to {execution.user}")
+        self.page.line(f"tokens:  {usage['total']} ({usage['input']} in, {usage['output']} out)")
+        charged = f"{in_credits(execution.credits_used)} credits to {execution.user}"
+        self.page.line(f"cost:    {in_usd(execution.cost)} to the provider, {charged}")
 
     def _figures(self, executions: Sequence[Execution], took_s: float) -> None:
         durations = [execution.duration_ms or 0.0 for execution in executions]
         places = sorted({execution.leased_by for execution in executions})
-        self._line(f"completed: {len(executions)} of {len(executions)} in {took_s:.2f} s, by {', '.join(places)}")
-        self._line(f"duration:  {median(durations):.1f} ms median, {max(durations):.1f} ms at most")
+        self.page.line(f"completed: {len(executions)} of {len(executions)} in {took_s:.2f} s, by {', '.join(places)}")
+        self.page.line(f"duration:  {median(durations):.1f} ms median, {max(durations):.1f} ms at most")
 
     def _accuracy(self, executions: Sequence[Execution], messages: Sequence[Message]) -> None:
         pairs = list(zip(executions, messages, strict=True))
@@ -206,31 +153,8 @@ class _Demo:
         training = Counter(message.intent for message in texts.messages(DatasetType.TRAINING))
         usual = training.most_common(1)[0][0]
         by_chance = sum(message.intent == usual for message in messages)
-        self._line(f"intent:    right in {_share(right, len(messages))}")
-        self._line(f"           always saying {usual!r} would be right in {_share(by_chance, len(messages))}")
-
-    def _title(self, text: str) -> None:
-        _write(self.stdout, text)
-
-    def _line(self, text: str) -> None:
-        _write(self.stdout, f"   {text}")
-
-
-@contextmanager
-def _claiming() -> Iterator[ExecutionProcess]:
-    """The loop of this process. In the embedded installation a Celery worker inside of it takes what is pending; in any
-    other the workers that run do."""
-    here = process.ensure_started()
-    if here.is_claiming or not settings.SIGNET_IS_EMBEDDED:
-        yield here
-        return
-    worker = EmbeddedWorker(app)
-    worker.start()
-    try:
-        yield here
-    finally:
-        worker.stop()
-        process.stop_thread()
+        self.page.line(f"intent:    right in {_share(right, len(messages))}")
+        self.page.line(f"           always saying {usual!r} would be right in {_share(by_chance, len(messages))}")
 
 
 async def _ended(here: ExecutionProcess, ids: Sequence[UUID]) -> bool:
@@ -251,7 +175,7 @@ def _completed(key: UUID, mode: Mode) -> Execution:
 def _check_triage(execution: Execution) -> None:
     output = execution.output or {}
     if output.get("intent") not in INTENTS or output.get("urgency") not in URGENCIES:
-        raise DemoFailed(f"Execution {execution.pk} has no intent and urgency of the signature: {_short(str(output))}")
+        raise DemoFailed(f"Execution {execution.pk} has no intent and urgency of the signature: {short(str(output))}")
 
 
 def _sample_user() -> User:
@@ -278,18 +202,5 @@ def _depth(span: dict[str, Any], spans: Sequence[dict[str, Any]]) -> int:
     return depth
 
 
-def _pairs(output: dict[str, Any] | None) -> str:
-    return ", ".join(f"{name}={value}" for name, value in (output or {}).items())
-
-
 def _share(count: int, total: int) -> str:
     return f"{count} of {total} ({100 * count / total:.0f} %)"
-
-
-def _credits(amount: int) -> str:
-    return as_decimal(amount, MICRO_PER_CREDIT)
-
-
-def _short(text: str) -> str:
-    flat = " ".join(str(text).split())
-    return flat if len(flat) <= MAX_SHOWN else f"{flat[:MAX_SHOWN]}..."
