@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -43,12 +44,13 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token allows: its scopes, and the names of the programs it is good for (none: all)."""
+    """What a token allows, until when: its scopes, and the names of the programs it is good for (none: all)."""
 
     token: UUID
     scopes: frozenset[Scope]
     programs: frozenset[str] = frozenset()
     rate_limit: int | None = None
+    expires_at: datetime | None = None
 
 
 class CreditKind(StrEnum):

@@ -169,6 +169,7 @@ class ApiTokenAdmin(ServiceAdmin):
         "expires_at",
         "revoked_at",
         "replaced_by",
+        "made_by",
         "last_used_at",
         "created_at",
     )
@@ -188,6 +189,7 @@ class ApiTokenAdmin(ServiceAdmin):
         "programs_text",
         "revoked_at",
         "replaced_by",
+        "made_by",
         "last_used_at",
         "created_at",
     )

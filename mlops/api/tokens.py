@@ -41,6 +41,7 @@ class ApiTokenSerializer(RecordSerializer):
             "revoked_at",
             "last_used_at",
             "replaced_by",
+            "made_by",
             "created_at",
             "updated_at",
         )

@@ -125,6 +125,15 @@ class ApiToken(Record):
         editable=False,
         verbose_name=_("replaced by"),
     )
+    made_by = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="made",
+        editable=False,
+        verbose_name=_("made by the token"),
+    )
 
     objects = ApiTokenQuerySet.as_manager()
 

@@ -95,12 +95,18 @@ def limits_by_default(actor: User) -> Mapping[str, Any]:
     """What a new token is limited to where nothing is said: as `actor`'s own token, if they came with one."""
     grant = actor.grant
     if grant is None:
-        return {"scopes": list(Scope), "programs": [], "rate_limit": None}
-    return {"scopes": list(grant.scopes), "programs": sorted(grant.programs), "rate_limit": grant.rate_limit}
+        return {"scopes": list(Scope), "programs": [], "rate_limit": None, "expires_at": None}
+    return {
+        "scopes": list(grant.scopes),
+        "programs": sorted(grant.programs),
+        "rate_limit": grant.rate_limit,
+        "expires_at": grant.expires_at,
+    }
 
 
 def refuse_more_than_own(actor: User, token: ApiToken) -> None:
-    """Raise `Forbidden` (`token_exceeds_own`) when `token` allows more than the token that `actor` came with."""
+    """Raise `Forbidden` (`token_exceeds_own`) when `token` allows more than the token that `actor` came with, or for
+    longer."""
     grant = actor.grant
     if grant is None:
         return
@@ -108,6 +114,8 @@ def refuse_more_than_own(actor: User, token: ApiToken) -> None:
         "scopes": not set(token.scopes) <= grant.scopes,
         "programs": bool(grant.programs) and not (token.programs and set(token.programs) <= grant.programs),
         "rate_limit": grant.rate_limit is not None and (token.rate_limit or MAX_RATE_LIMIT + 1) > grant.rate_limit,
+        "expires_at": grant.expires_at is not None
+        and (token.expires_at is None or token.expires_at > grant.expires_at),
     }
     for name in (name for name, is_more in exceeds.items() if is_more):
         message = _("A token makes none that may do more than itself.")

@@ -40,7 +40,7 @@ InThread: TypeAlias = Callable[[Callable[[], User | None]], Awaitable[User | Non
 
 class Limits(TypedDict, total=False):
     """What a token is limited to. Scopes: all by default. Names of programs: none means all. Requests per minute: None
-    means that only the user's own limit holds. `expires_at`: None means never."""
+    means that only the user's own limit holds. `expires_at`: None means never. Made by a token: as that by default."""
 
     scopes: Sequence[str]
     programs: Sequence[str]
@@ -52,10 +52,11 @@ class Limits(TypedDict, total=False):
 def create_token(*, actor: User, user: User, name: str, **limits: Unpack[Limits]) -> tuple[ApiToken, str]:
     """A new token of `user` and its raw form `signet_<prefix>_<secret>`, which is nowhere kept and never shown again.
 
-    An actor who came with a token themselves makes none that may do more; what is not said is as in their own.
-    Raises `Forbidden` (`token_exceeds_own` too), or `Invalid` (`token_name_missing`, `token_name_too_long`,
-    `token_already_expired`, `token_scope_unknown`, `token_useless`, `token_program_unknown`, `token_programs_too_many`,
-    `rate_limit_invalid`).
+    An actor who came with a token themselves makes none that may do more or that lives longer; what is not said is as
+    in their own, and when that is revoked, what it made is too. Raises `Forbidden` (`token_exceeds_own` too), `Invalid`
+    (`token_name_missing`, `token_name_too_long`, `token_already_expired`, `token_scope_unknown`, `token_useless`,
+    `token_program_unknown`, `token_programs_too_many`, `rate_limit_invalid`), or `Conflict` (`token_revoked`,
+    `token_expired`) for the token they came with.
     """
     token_policy.check(actor, "create", ApiToken(user=user))
     asked = {**token_limits.limits_by_default(actor), **limits}
@@ -65,10 +66,12 @@ def create_token(*, actor: User, user: User, name: str, **limits: Unpack[Limits]
         scopes=token_limits.checked_scopes(asked["scopes"]),
         programs=token_limits.checked_programs(actor, asked["programs"]),
         rate_limit=token_limits.checked_rate(asked["rate_limit"]),
-        expires_at=token_limits.checked_expiry(limits.get("expires_at")),
+        expires_at=token_limits.checked_expiry(asked["expires_at"]),
     )
     token_limits.refuse_more_than_own(actor, token)
-    raw = _saved_with_secret(token)
+    with transaction.atomic():
+        token.made_by = _own_token(actor)
+        raw = _saved_with_secret(token)
     forget_tokens()
     return token, raw
 
@@ -78,20 +81,25 @@ def rotate_token(*, actor: User, token: ApiToken, overlap: timedelta = OVERLAP) 
     """A token to use instead of `token`, of the same name and limits, and its raw form, which is never shown again.
 
     `token` stays usable for `overlap` (at most 30 days, and never longer than it was) and is linked to what replaces
-    it. One that would have expired is followed by one that lives as long as it was to live. Raises `Forbidden`
-    (`token_exceeds_own` too), `Invalid` (`token_overlap_invalid`), or `Conflict` (`token_revoked`, `token_expired`,
-    `token_already_rotated`).
+    it. One that would have expired is followed by one that lives as long as it was to live, yet no longer than the
+    token that `actor` came with. What `token` made belongs to its successor.
+
+    Raises `Forbidden` (`token_exceeds_own` too), `Invalid` (`token_overlap_invalid`), or `Conflict` (`token_revoked`,
+    `token_expired`, `token_already_rotated`).
     """
     token_policy.check(actor, "rotate", token)
     token_limits.checked_overlap(overlap)
     with transaction.atomic():
+        own = _own_token(actor)
         old = locked(token)
         _refuse_to_rotate(old)
         token_limits.refuse_more_than_own(actor, old)
         now = timezone.now()
         kept = {name: getattr(old, name) for name in ("user_id", "name", "scopes", "programs", "rate_limit")}
-        new = ApiToken(**kept, expires_at=old.expires_at and now + (old.expires_at - old.created_at))
+        new = ApiToken(**kept, expires_at=_end_of_successor(old, own, now))
+        new.made_by = old.made_by if own == old else own
         raw = _saved_with_secret(new)
+        old.made.update(made_by=new)
         old.replaced_by = new
         old.expires_at = min(old.expires_at or now + overlap, now + overlap)
         old.save(update_fields=["replaced_by", "expires_at", "updated_at"])
@@ -99,11 +107,34 @@ def rotate_token(*, actor: User, token: ApiToken, overlap: timedelta = OVERLAP) 
     return new, raw
 
 
+def _end_of_successor(old: ApiToken, own: ApiToken | None, now: datetime) -> datetime | None:
+    if old.expires_at is None:
+        return None
+    as_long = now + (old.expires_at - old.created_at)
+    return min(as_long, own.expires_at) if own is not None and own.expires_at is not None else as_long
+
+
+def _own_token(actor: User) -> ApiToken | None:
+    """The token that `actor` came with, if it is one still: what a request believes of it may be seconds old.
+
+    Locked, so that it is not revoked before what it makes is there. Raises `Conflict`.
+    """
+    if actor.grant is None:
+        return None
+    own = locked(ApiToken(pk=actor.grant.token))
+    _refuse_unusable(own)
+    return own
+
+
 def _refuse_to_rotate(token: ApiToken) -> None:
+    if token.revoked_at is None and token.replaced_by_id is not None:
+        raise Conflict("token_already_rotated", _("The token has been replaced already."))
+    _refuse_unusable(token)
+
+
+def _refuse_unusable(token: ApiToken) -> None:
     if token.revoked_at is not None:
         raise Conflict("token_revoked", _("The token is revoked."))
-    if token.replaced_by_id is not None:
-        raise Conflict("token_already_rotated", _("The token has been replaced already."))
     if not token.is_usable:
         raise Conflict("token_expired", _("The token has expired."))
 
@@ -118,15 +149,25 @@ def _saved_with_secret(token: ApiToken) -> str:
 
 @verb(token_policy, "revoke")
 def revoke_token(*, actor: User, token: ApiToken) -> ApiToken:
-    """Make `token` useless for ever; repeating it changes nothing. Raises `Forbidden`."""
+    """Make `token`, and what was made by it, useless for ever; repeating it changes nothing. Raises `Forbidden`."""
     token_policy.check(actor, "revoke", token)
     with transaction.atomic():
         token = locked(token)
         if token.revoked_at is None:
             token.revoked_at = timezone.now()
             token.save(update_fields=["revoked_at", "updated_at"])
+            _revoke_what_was_made_by(token)
         forget_tokens_on_commit()
     return token
+
+
+def _revoke_what_was_made_by(token: ApiToken) -> None:
+    """Generation by generation: whoever is about to make one more holds the lock of its maker until it is there."""
+    makers = [token.pk]
+    while makers:
+        made = ApiToken.objects.filter(made_by__in=makers, revoked_at=None).order_by("pk")
+        makers = list(made.select_for_update(no_key=True).values_list("pk", flat=True))
+        ApiToken.objects.filter(pk__in=makers).update(revoked_at=token.revoked_at, updated_at=token.revoked_at)
 
 
 def authenticate_token(raw: str, *, younger_than_s: float | None = None) -> User | None:
@@ -189,7 +230,9 @@ def _owner(digest: str) -> User:
     if token.last_used_at is None or now - token.last_used_at > USE_IS_NOTED_EVERY:
         ApiToken.objects.filter(due, pk=token.pk).update(last_used_at=now)
     owner: User = token.user
-    owner.grant = Grant(token.pk, frozenset(map(Scope, token.scopes)), frozenset(token.programs), token.rate_limit)
+    owner.grant = Grant(
+        token.pk, frozenset(map(Scope, token.scopes)), frozenset(token.programs), token.rate_limit, token.expires_at
+    )
     return owner
 
 

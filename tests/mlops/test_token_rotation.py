@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,7 +12,7 @@ from rest_framework.test import APIClient
 
 from mlops.errors import Conflict, Forbidden, Invalid
 from mlops.models import ApiToken, User
-from mlops.services.tokens import authenticate_token, forget_tokens, revoke_token, rotate_token
+from mlops.services.tokens import authenticate_token, create_token, forget_tokens, revoke_token, rotate_token
 from mlops.types import Scope
 from tests.conftest import api_of
 from tests.factories import make_program, make_token
@@ -213,3 +214,80 @@ def test_the_admin_shows_what_is_wrong_with_a_limit(admin: User) -> None:
 
     assert "There is no such program." in response.content.decode()
     assert not ApiToken.objects.exists()
+
+
+def test_what_a_token_makes_or_rotates_never_outlives_it(erin: User) -> None:
+    ends = timezone.now() + timedelta(hours=1)
+    maker, raw = make_token(erin, expires_at=ends)
+    client = APIClient(headers={"Authorization": f"Bearer {raw}"})
+
+    like = client.post("/api/v1/tokens/", {"name": "like"}).json()
+    less = client.post("/api/v1/tokens/", {"name": "less", "expires_at": (ends - DAY / 48).isoformat()}).json()
+    ApiToken.objects.filter(pk=maker.pk).update(created_at=timezone.now() - 90 * DAY)
+    next_of_it = client.post(f"/api/v1/tokens/{maker.pk}/rotate/", {}).json()
+
+    kept = {row.pk: row.expires_at for row in ApiToken.objects.all()}
+    assert [kept[UUID(made["id"])] for made in (like, next_of_it)] == [ends, ends]
+    assert kept[UUID(less["id"])] == ends - DAY / 48
+
+
+@pytest.mark.parametrize("ends", [None, timedelta(hours=2)])
+def test_a_token_that_expires_makes_none_that_lives_longer(erin: User, ends: timedelta | None) -> None:
+    raw = make_token(erin, expires_at=timezone.now() + timedelta(hours=1))[1]
+    client = APIClient(headers={"Authorization": f"Bearer {raw}"})
+    never = make_token(erin, name="never")[0]
+    wanted = ends and (timezone.now() + ends).isoformat()
+
+    answers = [
+        client.post("/api/v1/tokens/", {"name": "longer", "expires_at": wanted}),
+        client.post(f"/api/v1/tokens/{never.pk}/rotate/", {}),
+    ]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "token_exceeds_own")] * 2
+    assert [answer.json()["errors"][0]["field"] for answer in answers] == ["expires_at"] * 2
+    assert not ApiToken.objects.filter(name="longer").exists()
+    never.refresh_from_db()
+    assert never.replaced_by is None
+
+
+def test_a_revoked_token_takes_with_it_what_it_made(erin: User) -> None:
+    first, raw = make_token(erin)
+    made = APIClient(headers={"Authorization": f"Bearer {raw}"}).post("/api/v1/tokens/", {"name": "made"}).json()
+    grandchild = APIClient(headers={"Authorization": f"Bearer {made['token']}"}).post(
+        "/api/v1/tokens/", {"name": "of what it made"}
+    )
+    other, raw_of_other = make_token(erin)
+
+    revoke_token(actor=erin, token=first)
+
+    assert [authenticate_token(one) for one in (raw, made["token"], grandchild.json()["token"])] == [None] * 3
+    assert authenticate_token(raw_of_other) == erin
+    other.refresh_from_db()
+    assert other.revoked_at is None
+
+
+def test_what_replaces_a_token_takes_over_what_that_has_made(erin: User) -> None:
+    old, raw = make_token(erin)
+    client = APIClient(headers={"Authorization": f"Bearer {raw}"})
+    made = client.post("/api/v1/tokens/", {"name": "made"}).json()["token"]
+    new = client.post(f"/api/v1/tokens/{old.pk}/rotate/", {}).json()
+
+    revoke_token(actor=erin, token=old)
+    assert [authenticate_token(one) for one in (raw, made, new["token"])] == [None, erin, erin]
+
+    revoke_token(actor=erin, token=ApiToken.objects.get(pk=new["id"]))
+    assert [authenticate_token(one) for one in (made, new["token"])] == [None, None]
+
+
+def test_a_token_that_was_revoked_a_moment_ago_makes_none(erin: User) -> None:
+    """Another process believes for a few seconds what it has looked up."""
+    token, raw = make_token(erin)
+    believed = authenticate_token(raw)
+    assert believed is not None
+    revoke_token(actor=erin, token=token)
+
+    with pytest.raises(Conflict) as refusal:
+        create_token(actor=believed, user=believed, name="late")
+
+    assert refusal.value.code == "token_revoked"
+    assert not ApiToken.objects.filter(name="late").exists()
