@@ -40,8 +40,11 @@ def state_of(row: Any, state: int) -> Any:
 
 
 def state_at(row: Any, time: datetime) -> Any:
-    """The state that `row` had at `time`. Raises `NotFound` (`state_not_found`) when there was none yet."""
-    return _found(history_of(row).filter(history_date__lte=time).order_by("-history_date", "-history_id"))
+    """The state that `row` had at `time`. Raises `NotFound` (`state_not_found`) when there was none yet.
+
+    States follow each other by number, as everywhere: a clock may have been set back between them.
+    """
+    return _found(history_of(row).filter(history_date__lte=time))
 
 
 def state_before(state: Any) -> Any | None:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from mlops.errors import Conflict
 from mlops.models import User
 from mlops.policies import history_policy
-from mlops.selectors.history import difference, state_of
+from mlops.selectors.history import difference, history_of, state_of
 from mlops.services.history import recorded_as
 from mlops.verbs import verb
 
@@ -54,7 +54,7 @@ def revert(*, actor: User, row: Any, state: int) -> Any:
     if way is None:
         raise Conflict("not_revertible", _("Such records are not changed, and so cannot be put back."))
     wanted = state_of(row, state)
-    differing = {change.field for change in difference(wanted, row.history.latest())}
+    differing = {change.field for change in difference(wanted, history_of(row).first())}
     changes = {name: _value(wanted, name) for name in differing & way.fields}
     with recorded_as("revert"):  # no transaction: the service has its own, and may ask the network before it
         return way.change(actor, row, changes) if changes else row

@@ -70,6 +70,16 @@ def test_revert_is_a_new_change_of_what_differs(model: LanguageModel, admin: Use
     assert numbers(model)[:-1] == before
 
 
+def test_a_clock_that_was_set_back_does_not_mislead(model: LanguageModel, admin: User) -> None:
+    oldest, middle, newest = numbers(model)
+    model.history.filter(history_id=newest).update(history_date=timezone.now() - timedelta(days=1))
+
+    assert state_at(model, timezone.now()).history_id == newest
+    revert(actor=admin, row=model, state=middle)
+    assert LanguageModel.objects.get(pk=model.pk).max_retries == 2
+    assert numbers(model)[:-1] == [oldest, middle, newest]
+
+
 def test_revert_to_what_it_is_changes_nothing(model: LanguageModel, admin: User) -> None:
     before = numbers(model)
     revert(actor=admin, row=model, state=before[-1])
