@@ -2,12 +2,12 @@
 #
 #   PORT              where `make run` listens (8000)
 #   SIGNET_DATA_DIR   folder of the embedded database and files (var); one folder per installation
-#   TESTS, WORKERS    which tests `make test` runs (all) and in how many processes (2)
+#   TESTS, WORKERS    which tests `make test` runs (all) and in how many processes (3: many wait)
 #   PYTHON            the Python that makes .venv (python3; 3.11 or newer)
 
 PYTHON ?= python3
 PORT ?= 8000
-WORKERS ?= 2
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
@@ -61,7 +61,7 @@ demo: $(VENV)/.installed
 	$(MANAGE) migrate --noinput --verbosity 0 && $(MANAGE) demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ Alice and Bob are ML users, Charlie is an ML user to whom nothing of theirs belo
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +33,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if any(service in reason for service in SERVICES):
         report.outcome = "failed"
         report.longrepr = f"SIGNET_REQUIRE_SERVICES=1 forbids this skip: {reason}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start processes come first: they take long, mostly wait, and nobody is to wait for one at the end."""
+    items.sort(key=lambda item: not _starts_processes(item))
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    names = vars(getattr(item, "module", None) or object).values()
+    return any(getattr(value, "__module__", "") == "tests.installation" or value is subprocess for value in names)
 
 
 @pytest.fixture(autouse=True)
