@@ -87,6 +87,9 @@ class Optimization(Job):
         Program, on_delete=models.PROTECT, null=True, related_name="compiled_from", verbose_name=_("result")
     )
     is_counted = models.BooleanField(_("counted"), default=False, editable=False)
+    is_noted = models.BooleanField(
+        _("noted"), default=False, editable=False, help_text=_("The schedule that started it has taken its outcome.")
+    )
 
     objects = OptimizationQuerySet.as_manager()
 
@@ -107,6 +110,12 @@ class Optimization(Job):
                 fields=["finished_at"],
                 condition=models.Q(finished_at__isnull=False, is_counted=False),
                 name="optimization_uncounted",
+            ),
+            # what a schedule started and has not taken the outcome of
+            models.Index(
+                fields=["source_id"],
+                condition=models.Q(source_kind="schedule", is_noted=False),
+                name="optimization_unnoted",
             ),
         ]
 

@@ -22,7 +22,7 @@ from optimizations.models import Optimization, Schedule
 from optimizations.policies import schedule_policy
 from optimizations.services.crontabs import next_due
 from optimizations.services.schedule_arguments import COMPILE, EVALUATE, rows_of
-from optimizations.services.schedules import SOURCE_KIND, check_owner, note
+from optimizations.services.schedules import SOURCE_KIND, check_owner, note, settle_jobs_of
 from optimizations.services.starting import compile_program
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def run_schedule_now(*, actor: User, schedule: Schedule) -> Schedule:
     refuses its owner.
     """
     schedule_policy.check(actor, "run", schedule)
+    settle_jobs_of(schedule)
     with transaction.atomic():
         return _start(locked(schedule))
 
@@ -52,7 +53,10 @@ def run_due(schedule_id: UUID) -> None:
     It raises nothing that a schedule can be at fault for: what its owner is refused stands in `last_error`.
     """
     schedule: Schedule | None = Schedule.objects.filter(pk=schedule_id, is_enabled=True).first()
-    if schedule is None or not _claim(schedule):
+    if schedule is None:
+        return
+    settle_jobs_of(schedule)  # before it says of itself that it starts something
+    if not _claim(schedule):
         return
     try:
         with transaction.atomic():
@@ -79,6 +83,7 @@ def _start(schedule: Schedule) -> Schedule:
     """Start the verb, under the lock of the schedule."""
     owner = check_owner(schedule)
     _refuse_while_running(schedule)
+    settle_jobs_of(schedule)  # the last job may have ended a moment ago
     given = rows_of(owner=owner, verb=schedule.verb, arguments=schedule.arguments)
     job = VERBS[schedule.verb](actor=owner, **given, source_kind=SOURCE_KIND, source_id=schedule.pk)
     schedule.last_run_at = timezone.now()

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django_celery_beat.models import PeriodicTask
@@ -147,35 +147,44 @@ def note(schedule: Schedule, *, result: str = "", error: str = "") -> None:
 
 
 def settle_started() -> None:
-    """Look at what schedules have started and nobody has noted the outcome of; see `after_optimization`."""
-    waiting = Schedule.objects.filter(last_kind="optimization", last_result="", last_error="")
-    for key in list(waiting.values_list("last_id", flat=True)):
-        if optimization := Optimization.objects.filter(pk=key, state__in=TERMINAL_STATES).first():
-            after_optimization(optimization)
+    """Take the outcome of every job that a schedule started and that has ended; see `after_optimization`."""
+    for optimization in _untaken():
+        after_optimization(optimization)
+
+
+def settle_jobs_of(schedule: Schedule) -> None:
+    """The same for the jobs of one schedule, before it starts the next one."""
+    for optimization in _untaken().filter(source_id=schedule.pk):
+        after_optimization(optimization)
 
 
 def after_optimization(optimization: Optimization) -> None:
     """Note on the schedule that started it how an optimization has ended, and deploy its result if the schedule says so
     and it is proven better.
 
-    Submitting and deploying is done as the owner of the schedule. It raises nothing: what is refused stands in
-    `last_error`, what was done in `last_result`. Of repeated and simultaneous calls one acts.
+    That is done once for each job, whatever the schedule has met since: the job itself says that it is done. Submitting
+    and deploying is done as the owner of the schedule. It raises nothing: what is refused stands in `last_error`, what
+    was done in `last_result`. Of repeated and simultaneous calls one acts. Of a deleted schedule nothing is deployed.
     """
-    if optimization.source_kind != SOURCE_KIND or not optimization.is_terminal:
-        return
-    started = Schedule.objects.filter(last_id=optimization.pk, last_result="", last_error="")
     with transaction.atomic():
-        schedule: Schedule | None = started.select_for_update(of=("self",)).first()
-        if schedule is None:
+        schedules = Schedule.objects.select_for_update(no_key=True).filter(pk=optimization.source_id)
+        schedule: Schedule | None = schedules.first()
+        if not _untaken().filter(pk=optimization.pk).update(is_noted=True) or schedule is None:
             return
         try:
             with transaction.atomic():
-                note(schedule, result=_outcome(schedule, optimization))
+                note(schedule, result=_outcome(schedule, Optimization.objects.get(pk=optimization.pk)))
         except DomainError as error:
             note(schedule, error=_("Not deployed: %(why)s (%(code)s)") % {"why": error.message, "code": error.code})
         except Exception:
             logger.exception("What came of schedule %s could not be deployed", schedule)
             note(schedule, error=_("Not deployed: something went wrong on our side."))
+
+
+def _untaken() -> models.QuerySet[Optimization]:
+    """Jobs of schedules that have ended and whose outcome nobody has taken, the oldest first."""
+    started: models.QuerySet[Optimization] = Optimization.objects.filter(source_kind=SOURCE_KIND, is_noted=False)
+    return started.filter(state__in=TERMINAL_STATES).order_by("id")
 
 
 def _outcome(schedule: Schedule, optimization: Optimization) -> str:

@@ -1,4 +1,4 @@
-"""Schedules: what may be scheduled, when it is due, as whom it runs, and what becomes of what it starts."""
+"""Schedules: what may be scheduled, when it is due, and as whom it runs."""
 
 from __future__ import annotations
 
@@ -14,42 +14,23 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from executions.models import Evaluation
 from mlops.errors import Conflict, DomainError, Forbidden, Invalid
 from mlops.models import User
-from mlops.services.history import operator
 from optimizations.models import Optimization, Schedule
 from optimizations.services import cancel_optimization
 from optimizations.services.crontabs import crontab_of, next_due
 from optimizations.services.running_schedules import run_due, run_schedule_now
-from optimizations.services.schedules import (
-    after_optimization,
-    change_schedule,
-    create_schedule,
-    delete_schedule,
-    settle_started,
-)
-from programs.models import Deployment, Program
-from programs.services import archive_program, create_result_version, deploy_program, new_version
-from programs.types import PromptSpec
+from optimizations.services.schedules import change_schedule, delete_schedule
+from programs.models import Program
+from programs.services import archive_program
 from tests.factories import make_user
-from tests.optimizations.compiling import make_dataset, make_metric, make_program, matcher
+from tests.optimizations.compiling import make_dataset
+from tests.optimizations.scheduling import EVERY_MINUTE, compile_arguments, make_due, make_schedule, now
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-EVERY_MINUTE = "* * * * *"
 
 
 @pytest.fixture
 def arguments(erin: User) -> dict[str, Any]:
-    """Of a compile that can be started."""
-    matcher()
-    deploy_program(actor=erin, program=make_program(erin, name="triage"))
-    make_dataset(erin, 12, name="intents")
-    make_metric(erin, name="right")
-    return {
-        "program": "triage@production",
-        "dataset": "intents",
-        "metric": "right",
-        "optimizer": {"name": "labeled_few_shot", "params": {"k": 2}},
-    }
+    return compile_arguments(erin)
 
 
 @pytest.fixture
@@ -57,21 +38,6 @@ def evaluating(erin: User, arguments: dict[str, Any]) -> dict[str, Any]:
     """Of an evaluation that can be started."""
     make_dataset(erin, 6, type="test", offset=20, name="intents")
     return {"program": "triage", "dataset": "intents", "metrics": ["right@1"]}
-
-
-def make_schedule(owner: User, arguments: dict[str, Any], **fields: Any) -> Schedule:
-    defaults: dict[str, Any] = {"name": "weekly", "verb": "compile", "crontab": EVERY_MINUTE}
-    return create_schedule(actor=owner, arguments=arguments, **{**defaults, **fields})
-
-
-def make_due(schedule: Schedule) -> Schedule:
-    """As if its minute had come."""
-    Schedule.objects.filter(pk=schedule.pk).update(due_after=timezone.now() - timedelta(minutes=2))
-    return schedule
-
-
-def now(schedule: Schedule) -> Schedule:
-    return Schedule.objects.get(pk=schedule.pk)
 
 
 def refusal_of(call: Callable[[], object]) -> tuple[str, list[str]]:
@@ -439,135 +405,3 @@ def test_it_can_be_run_now_and_still_belongs_to_its_owner(erin: User, arguments:
     started = Optimization.objects.get()
     assert (started.user, row.last_id, now(schedule).last_id) == (erin, started.pk, started.pk)
     assert (now(schedule).user, now(schedule).due_after) == (erin, due_after)
-
-
-# What becomes of it
-
-
-def ended(schedule: Schedule, *, is_better: bool | None, state: str = "completed", **fields: Any) -> Optimization:
-    """The schedule's optimization with an end as its worker would write it."""
-    run_due(make_due(schedule).pk)
-    job = Optimization.objects.get(source_id=schedule.pk)
-    if state == "completed":
-        module = job.program.modules.get()
-        fields["result_program"] = create_result_version(
-            actor=operator(),
-            program=job.program,
-            prompts={module.key: PromptSpec("Look twice.", ())},
-            source_kind="candidate",
-            source_id=job.pk,
-        )
-    Optimization.objects.filter(pk=job.pk).update(
-        state=state, finish_reason="finished", is_better=is_better, finished_at=timezone.now(), **fields
-    )
-    return Optimization.objects.get(pk=job.pk)
-
-
-def in_production() -> str:
-    return str(Program.objects.get(name="triage", status="production"))
-
-
-def test_what_is_proven_better_is_deployed_as_the_owner(erin: User, arguments: dict[str, Any]) -> None:
-    schedule = make_schedule(erin, arguments, deploy_if_better=True)
-    job = ended(schedule, is_better=True)
-
-    settle_started()
-
-    assert in_production() == "triage@2"
-    deployment = Deployment.objects.latest("id")
-    assert (deployment.user, str(deployment.program), str(deployment.replaced)) == (erin, "triage@2", "triage@1")
-    assert "weekly" in deployment.reason
-    assert str(job.pk) in deployment.reason
-    assert (now(schedule).last_result, now(schedule).last_error) == ("Deployed triage@2.", "")
-
-
-def test_the_outcome_is_noted_once(erin: User, arguments: dict[str, Any]) -> None:
-    schedule = make_schedule(erin, arguments, deploy_if_better=True)
-    job = ended(schedule, is_better=True)
-
-    for _ in range(2):
-        after_optimization(job)
-        settle_started()
-
-    assert Deployment.objects.filter(program__version=2).count() == 1
-    assert now(schedule).last_error == ""
-
-
-@pytest.mark.parametrize("is_better", [False, None])
-def test_what_is_not_proven_better_is_not_deployed(erin: User, arguments: dict[str, Any], is_better: Any) -> None:
-    schedule = make_schedule(erin, arguments, deploy_if_better=True)
-    ended(schedule, is_better=is_better)
-
-    settle_started()
-
-    assert in_production() == "triage@1"
-    assert Program.objects.get(name="triage", version=2).status == "draft"
-    assert now(schedule).last_result == "Nothing was proven better, so that nothing was deployed."
-
-
-def test_without_the_wish_nothing_is_deployed(erin: User, arguments: dict[str, Any]) -> None:
-    schedule = make_schedule(erin, arguments)
-    ended(schedule, is_better=True)
-
-    settle_started()
-
-    assert in_production() == "triage@1"
-    assert now(schedule).last_result == "triage@2 was proven better."
-
-
-@pytest.mark.parametrize("state", ["failed", "cancelled"])
-def test_a_job_that_did_not_complete_is_said(erin: User, arguments: dict[str, Any], state: str) -> None:
-    schedule = make_schedule(erin, arguments, deploy_if_better=True)
-    ended(schedule, is_better=None, state=state, error_message="The provider is away." if state == "failed" else "")
-
-    settle_started()
-
-    assert in_production() == "triage@1"
-    said = {"failed": "Failed: The provider is away.", "cancelled": "Cancelled"}
-    assert now(schedule).last_result == said[state]
-
-
-def test_nothing_is_settled_while_the_job_works(erin: User, arguments: dict[str, Any]) -> None:
-    schedule = make_schedule(erin, arguments, deploy_if_better=True)
-    run_due(make_due(schedule).pk)
-
-    settle_started()
-
-    assert (now(schedule).last_result, now(schedule).last_error) == ("", "")
-
-
-def test_an_owner_who_may_no_longer_deploys_nothing(erin: User, arguments: dict[str, Any]) -> None:
-    schedule = make_schedule(erin, arguments, deploy_if_better=True)
-    ended(schedule, is_better=True)
-    User.objects.filter(pk=erin.pk).update(role="ml_user")
-
-    settle_started()
-
-    assert in_production() == "triage@1"
-    assert Program.objects.get(name="triage", version=2).status == "draft"
-    assert "schedule_owner_not_allowed" in now(schedule).last_error
-
-
-def test_a_version_that_was_deployed_meanwhile_is_not_replaced(erin: User, arguments: dict[str, Any]) -> None:
-    schedule = make_schedule(erin, arguments, deploy_if_better=True)
-    job = ended(schedule, is_better=True)
-    third = new_version(actor=erin, program=job.program)
-    Program.objects.filter(pk=third.pk).update(status="testing")
-    deploy_program(actor=erin, program=Program.objects.get(pk=third.pk))
-
-    settle_started()
-
-    assert in_production() == "triage@3"
-    assert Program.objects.get(name="triage", version=2).status == "draft"
-    assert "production_changed" in now(schedule).last_error
-
-
-def test_a_schedule_that_was_switched_off_deploys_nothing(erin: User, arguments: dict[str, Any]) -> None:
-    schedule = make_schedule(erin, arguments, deploy_if_better=True)
-    ended(schedule, is_better=True)
-    change_schedule(actor=erin, schedule=schedule, is_enabled=False)
-
-    settle_started()
-
-    assert in_production() == "triage@1"
-    assert "switched off" in now(schedule).last_result
