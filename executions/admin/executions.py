@@ -31,7 +31,6 @@ from executions.types import ExecutionState, Source
 from mlops.admin.base import ReadOnlyInline, ServiceAdmin, actor_of
 from mlops.admin.buttons import bulk_action, button
 from mlops.errors import DomainError
-from mlops.models.base import new_id
 from mlops.money import as_decimal
 from mlops.types import MICRO_PER_CREDIT
 from programs.models import Program
@@ -66,7 +65,7 @@ def _replay(request: HttpRequest, row: Execution, data: dict[str, Any]) -> str:
 
 
 def _refund(request: HttpRequest, row: Execution, data: dict[str, Any]) -> None:
-    key = f"refund:{new_id()}"
+    key = f"refund:{data['once']}"
     refund_execution(actor=actor_of(request), execution=row, amount=data["amount"], key=key, note=data["note"])
 
 

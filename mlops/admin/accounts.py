@@ -21,7 +21,6 @@ from mlops.admin.base import RecordAdmin, ServiceAdmin, actor_of
 from mlops.admin.buttons import bulk_action, button
 from mlops.admin.forms import CreditsDialog, GroupForm, OverlapDialog, PasswordDialog, TokenForm
 from mlops.models import ApiToken, CreditEntry, User
-from mlops.models.base import new_id
 from mlops.money import as_decimal
 from mlops.policies import credit_policy, group_policy, token_policy, user_policy
 from mlops.services import groups, users
@@ -31,12 +30,12 @@ from mlops.types import MICRO_PER_CREDIT
 
 
 def _grant(request: HttpRequest, row: User, data: dict[str, Any]) -> None:
-    key = f"grant:{new_id()}"
+    key = f"grant:{data['once']}"
     grant_credits(actor=actor_of(request), user=row, amount=data["amount"], key=key, note=data["note"])
 
 
 def _refund(request: HttpRequest, row: User, data: dict[str, Any]) -> None:
-    key = f"refund:{new_id()}"
+    key = f"refund:{data['once']}"
     refund_credits(actor=actor_of(request), user=row, amount=data["amount"], key=key, note=data["note"])
 
 

@@ -19,6 +19,7 @@ from unfold.widgets import (
 
 from mlops.errors import Invalid
 from mlops.models import ApiToken, LanguageModel, ModelPrice, User
+from mlops.models.base import new_id
 from mlops.money import as_decimal, from_decimal
 from mlops.services.token_limits import MAX_OVERLAP
 from mlops.services.tokens import OVERLAP
@@ -46,8 +47,9 @@ class ScaledDecimalField(forms.CharField):
 
 
 class CreditsDialog(BaseDialogForm):  # type: ignore[misc]  # unfold has no types
-    """How many credits, and why."""
+    """How many credits, and why. Each dialog that is opened pays once, however often it is sent."""
 
+    once = forms.UUIDField(widget=forms.HiddenInput, initial=new_id)
     amount = ScaledDecimalField(label=_("Credits"))
     note = forms.CharField(label=_("Note"), max_length=200, required=False, widget=UnfoldAdminTextInputWidget)
 

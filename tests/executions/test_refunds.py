@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -123,8 +124,8 @@ def test_by_a_button(admin: User, alice: User) -> None:
     client = Client()
     client.force_login(admin)
     address = reverse("admin:executions_execution_refund", args=[execution.pk])
-    client.post(address, {**SUBMIT, "amount": "1", "note": ""})
-    client.post(address, {**SUBMIT, "amount": "2.1", "note": ""})
+    for key, amount in ((1, "1"), (1, "1"), (2, "2.1")):
+        client.post(address, {**SUBMIT, "once": str(UUID(int=key)), "amount": amount, "note": ""})
 
     assert balance(alice) == 98 * CREDIT
 

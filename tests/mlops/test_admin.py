@@ -18,6 +18,7 @@ pytestmark = pytest.mark.django_db
 CANARY = "sk-canary-7f3a"
 PAGES = ("user", "apitoken", "creditentry", "languagemodel", "modelprice")
 SUBMIT = {"_form_submitted": "true"}
+ONCE = {"once": "0190f000-0000-7000-8000-000000000001"}
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_a_forged_button_is_refused(erin: User) -> None:
 
 
 def test_credits_are_granted(browser: Client, admin: User, alice: User) -> None:
-    browser.post(page("user", "grant_credits", alice.pk), {**SUBMIT, "amount": "2.5", "note": "thanks"})
+    browser.post(page("user", "grant_credits", alice.pk), {**SUBMIT, **ONCE, "amount": "2.5", "note": "thanks"})
 
     line = CreditEntry.objects.get(user=alice, note="thanks")
     assert (line.amount, line.granted_by) == (2_500_000, admin)
@@ -157,7 +158,7 @@ def test_credits_are_granted(browser: Client, admin: User, alice: User) -> None:
 
 def test_a_bad_amount_stays_in_the_dialog(browser: Client, alice: User) -> None:
     for amount in ("-1", "0.0000001", "much"):
-        response = browser.post(page("user", "grant_credits", alice.pk), {**SUBMIT, "amount": amount})
+        response = browser.post(page("user", "grant_credits", alice.pk), {**SUBMIT, **ONCE, "amount": amount})
         assert response.status_code == 200
         assert 'id="dialog-form"' in response.content.decode()
 

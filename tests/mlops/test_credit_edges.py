@@ -15,7 +15,7 @@ from tests.conftest import api_of
 
 pytestmark = pytest.mark.django_db
 CREDIT = 10**6
-SUBMIT = {"_form_submitted": "true"}
+SUBMIT = {"_form_submitted": "true", "once": "0190f000-0000-7000-8000-000000000001"}
 VERBS = ("grant_credits", "refund_credits")
 NOT_AMOUNTS = [
     "-1", -1, "0", 0, "NaN", "nan", "Infinity", "-inf", "1e3", "1,5", "", " ", "0x10", "\N{ARABIC-INDIC DIGIT ONE}",
@@ -108,3 +108,31 @@ def test_the_admin_moves_credits_by_buttons(admin: User, alice: User, button: st
     line = CreditEntry.objects.filter(user=alice, kind=kind).latest("pk")
     assert (line.amount, line.note, line.granted_by) == (2_500_000, "so", admin)
     assert balance(alice) == 102_500_000
+
+
+@pytest.mark.parametrize("button", VERBS)
+def test_a_dialog_that_is_sent_twice_pays_once(admin: User, alice: User, button: str) -> None:
+    client = Client()
+    client.force_login(admin)
+    address = reverse(f"admin:mlops_user_{button}", args=[alice.pk])
+    opened, opened_again = (client.get(address).context["form"]["once"].value() for _ in range(2))
+
+    answers = [
+        client.post(address, {**SUBMIT, "once": key, "amount": amount, "note": ""}, follow=True)
+        for key, amount in ((opened, "1"), (opened, "1"), (opened, "2"), (opened_again, "1"))
+    ]
+
+    assert balance(alice) == 102 * CREDIT
+    said = [[str(message) for message in answer.context["messages"]] for answer in answers]
+    assert said[0] == said[1] == said[3]
+    assert said[2] == ["This idempotency key stands for another ledger line."]
+
+
+def test_a_dialog_without_its_key_pays_nothing(admin: User, alice: User) -> None:
+    client = Client()
+    client.force_login(admin)
+    for key in ("", "again", "0" * 200):
+        form = {"_form_submitted": "true", "amount": "1", "once": key}
+        assert client.post(reverse("admin:mlops_user_grant_credits", args=[alice.pk]), form).status_code == 200
+
+    assert balance(alice) == 100 * CREDIT

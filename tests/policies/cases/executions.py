@@ -15,6 +15,7 @@ from programs.models import Program
 from programs.services import choose_prompt_set
 from tests.policies.case import Case, case
 from tests.policies.cases.datasets import dataset
+from tests.policies.cases.mlops import once
 from tests.policies.people import World
 
 RATING = {"name": "quality", "score": 1.0}
@@ -59,7 +60,7 @@ def rate_execution(world: World) -> Case:
 @case("refund_execution")
 def refund_execution(world: World) -> Case:
     row = completed(world, credits_used=10)
-    return Case({"execution": row, "key": "matrix"}, row, body={"credits": "0.00001"}, form={"note": "wrong"})
+    return Case({"execution": row, "key": "matrix"}, row, body={"credits": "0.00001"}, form={"note": "wrong", **once()})
 
 
 @case("collect_examples")

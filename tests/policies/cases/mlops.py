@@ -20,6 +20,11 @@ from tests.policies.people import World
 SECRET = "sk-of-a-test"
 
 
+def once() -> dict[str, str]:
+    """The key of a dialog that pays."""
+    return {"once": str(new_id())}
+
+
 @case("create_user")
 def create_user(world: World) -> Case:
     body = {"username": "newcomer", "role": "ml_user"}
@@ -51,13 +56,15 @@ def anonymise_user(world: World) -> Case:
 @case("grant_credits")
 def grant_credits(world: World) -> Case:
     arguments = {"user": world.owner, "amount": MICRO_PER_CREDIT, "key": f"matrix:{new_id()}"}
-    return Case(arguments, world.owner, body={"credits": "1"}, form={"amount": "1"})
+    return Case(arguments, world.owner, body={"credits": "1"}, form={"amount": "1", **once()})
 
 
 @case("refund_credits")
 def refund_credits(world: World) -> Case:
     arguments = {"user": world.owner, "amount": MICRO_PER_CREDIT, "key": f"matrix:{new_id()}"}
-    return Case(arguments, world.owner, body={"credits": "1", "note": "wrong"}, form={"amount": "1", "note": "wrong"})
+    return Case(
+        arguments, world.owner, body={"credits": "1", "note": "wrong"}, form={"amount": "1", "note": "wrong", **once()}
+    )
 
 
 @case("repair_balance")
