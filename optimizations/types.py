@@ -20,7 +20,6 @@ __all__ = [
     "CandidateState",
     "CompileProgress",
     "CompileResult",
-    "EstimateOfCalls",
     "FinishReason",
     "OptimizerName",
     "ScoredOn",
@@ -39,14 +38,6 @@ class OptimizerName(StrEnum):
     MIPRO_V2 = "mipro_v2"
     SIMBA = "simba"
     GEPA = "gepa"
-
-
-@dataclass(frozen=True, slots=True)
-class EstimateOfCalls:
-    """How many calls of language models a compile will make: between `low` and `high`."""
-
-    low: int
-    high: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ nobody knows, the dearest of the latest executions, with a margin, tells more th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +37,8 @@ FEWEST = 5
 
 MARGIN_PERCENT = 150
 PAST_S = 60.0
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def most_tokens(text: bytes) -> int:
@@ -70,6 +73,11 @@ class Estimate:
         """Pico-dollars; 0 where no price is known."""
         return _dearest(self.prices, self.usage(input_tokens))
 
+    def is_beyond_prices(self, input_tokens: int) -> bool:
+        """Whether the first prompt may be longer than a price holds for."""
+        limits = (price.input_limit for price in self.prices)
+        return any(limit is not None and self.prompt_tokens + input_tokens > limit for limit in limits)
+
     def cost_of_reading(self, input_tokens: int) -> int:
         """Pico-dollars of one call, before anything is said."""
         return _dearest(self.prices, TokenUsage(input=self.prompt_tokens + input_tokens, requests=1))
@@ -100,6 +108,11 @@ class Expected:
         reading = sum(estimate.cost_of_reading(tokens) for estimate in self.estimates)
         shown = max(self.past.cost, reading + self.past.cost_of_answers) * MARGIN_PERCENT // 100
         return min(allowed, shown) if are_bound else shown
+
+    def is_beyond_prices(self, input: bytes) -> bool:
+        """Whether a prompt with this input, as JSON, may be longer than a price holds for."""
+        tokens = most_tokens(input)
+        return any(estimate.is_beyond_prices(tokens) for estimate in self.estimates)
 
     def cost_by_model(self, input: bytes) -> dict[str, int]:
         """The part of `cost` that each model may have in it; what stands in for another may have the other's part."""
@@ -155,22 +168,31 @@ def _past(usages: Iterable[Mapping[str, Any]], models: Mapping[str, LanguageMode
 
 
 def _estimate(module: ModuleSpec, model: LanguageModelSpec) -> Estimate:
-    stand_ins = (model, *model.fallbacks)
-    limits = [_limit(module, spec) for spec in stand_ins]
     prompt = f"{module.prompt}{module.signature}"
-    return Estimate(
-        prices=tuple(spec.price for spec in stand_ins if spec.price is not None),
+    return replace(
+        estimate_of_call(model, module.config.get("parameters", {})),
         prompt_characters=len(prompt),
         prompt_tokens=most_tokens(prompt.encode(errors="surrogatepass")),
+        calls=_calls(module),
+    )
+
+
+def estimate_of_call(model: LanguageModelSpec, own: Mapping[str, Any] = _NOTHING) -> Estimate:
+    """Of one call of `model` with an empty prompt; `own` parameters of the caller come before those of the model."""
+    stand_ins = (model, *model.fallbacks)
+    limits = [_limit({**spec.parameters, **own}) for spec in stand_ins]
+    return Estimate(
+        prices=tuple(spec.price for spec in stand_ins if spec.price is not None),
+        prompt_characters=0,
+        prompt_tokens=0,
         max_tokens=max(limit or DEFAULT_MAX_TOKENS for limit in limits),
         is_bound=all(limits),
-        calls=_calls(module),
+        calls=1,
         models=tuple(spec.name for spec in stand_ins),
     )
 
 
-def _limit(module: ModuleSpec, model: LanguageModelSpec) -> int | None:
-    parameters = {**model.parameters, **module.config.get("parameters", {})}
+def _limit(parameters: Mapping[str, Any]) -> int | None:
     limit = parameters.get("max_tokens") or parameters.get("max_completion_tokens")
     return int(limit) if limit else None
 

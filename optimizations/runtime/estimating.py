@@ -20,7 +20,24 @@ from optimizations.runtime.params import (
     uses_minibatches,
     validation_size,
 )
-from optimizations.types import EstimateOfCalls
+
+LEAST_WORDS, MOST_WORDS = 600, 9_000
+"""Characters of what an optimizer tells the prompt model in its own words, beside what `Reading` counts."""
+
+_BATCH = 10
+"""Examples that MIPROv2 describes at a time, and such descriptions at most."""
+_SHOWN = 3
+"""Runs of the program that MIPROv2 shows the prompt model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one call of the prompt model reads at most, beside the program's own prompts: examples, runs of the program,
+    and answers that the prompt model gave before."""
+
+    examples: int = 0
+    runs: int = 0
+    answers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +45,8 @@ class Work:
     """Scored runs of the program and calls of the prompt model, at least and at most; candidates, where they are known.
 
     A call whose answer cannot be read is made once more in JSON; that is in the upper bound of the prompt model's calls
-    and not in that of runs, which are counted in runs.
+    and not in that of runs, which are counted in runs. `reads` is what each proposal reads; `written` answers of the
+    prompt model may stand in the instructions of one module.
     """
 
     runs_low: int
@@ -36,26 +54,12 @@ class Work:
     proposals_low: int = 0
     proposals_high: int = 0
     candidates: int | None = None
-
-
-def estimate(
-    params: Params, *, n_train: int, n_val: int, modules: int, calls_per_run: float, calls_per_score: float = 0
-) -> EstimateOfCalls:
-    """Model calls of a compile.
-
-    `modules` are those with prompts, `calls_per_run` the calls of one run of the program, `calls_per_score` those of a
-    judge for one score.
-    """
-    work = work_of(params, n_train=n_train, n_val=n_val, modules=modules)
-    per_run = calls_per_run + calls_per_score
-    return EstimateOfCalls(
-        math.floor(work.runs_low * per_run) + work.proposals_low,
-        math.ceil(work.runs_high * per_run) + work.proposals_high,
-    )
+    reads: Reading = Reading()
+    written: int = 0
 
 
 def work_of(params: Params, *, n_train: int, n_val: int, modules: int) -> Work:
-    """What the optimizer of these parameters will do."""
+    """What the optimizer of these parameters will do. `modules` are those with prompts."""
     match params:
         case BootstrapFewShotParams():
             work = Work(min(params.max_bootstrapped_demos, n_train), n_train * params.max_rounds, candidates=1)
@@ -89,7 +93,15 @@ def _copro(params: CoproParams, n_train: int, modules: int) -> Work:
     # With several modules all earlier instructions are scored again at each depth.
     scored = breadth * depth if modules == 1 else modules * breadth * depth * (depth + 1) // 2
     proposals = modules * (breadth * depth - 1)
-    return Work(scored * n_train, scored * n_train, proposals, 2 * proposals, candidates=scored)
+    return Work(
+        scored * n_train,
+        scored * n_train,
+        proposals,
+        2 * proposals,
+        candidates=scored,
+        reads=Reading(answers=breadth),
+        written=1,
+    )
 
 
 def _mipro(params: MiproV2Params, n_train: int, n_val: int, modules: int) -> Work:
@@ -106,18 +118,20 @@ def _mipro(params: MiproV2Params, n_train: int, n_val: int, modules: int) -> Wor
     # With fewer than three candidates there is still the set without demos.
     proposals = modules * min(instructions, max(size, 1))
     used = validation_size(params, n_val)
+    least, more, candidates = (trials + 1) * used, 0, trials + 1
     if uses_minibatches(params, n_val):
         fulls = trials // params.minibatch_full_eval_steps
         least = used + trials * params.minibatch_size + fulls * used
-        return Work(
-            least + sets,
-            least + 2 * used + sets * n_train,
-            proposals + 2,
-            2 * (proposals + summaries),
-            candidates=1 + trials + fulls + 1,
-        )
-    least = (trials + 1) * used
-    return Work(least + sets, least + sets * n_train, proposals + 2, 2 * (proposals + summaries), candidates=trials + 1)
+        more, candidates = 2 * used, 1 + trials + fulls + 1
+    return Work(
+        least + sets,
+        least + more + sets * n_train,
+        proposals + 2,
+        2 * (proposals + summaries),
+        candidates=candidates,
+        reads=Reading(examples=_BATCH, runs=_SHOWN, answers=_BATCH),
+        written=1,
+    )
 
 
 def _simba(params: SimbaParams, n_train: int) -> Work:
@@ -125,7 +139,14 @@ def _simba(params: SimbaParams, n_train: int) -> Work:
     finalists = min(params.num_candidates, params.max_steps) + 1
     sampled = params.max_steps * params.bsize * params.num_candidates
     most = sampled + params.max_steps * per_step * params.bsize + finalists * n_train
-    return Work(sampled + n_train, most, 0, 2 * params.max_steps * per_step)
+    return Work(
+        sampled + n_train,
+        most,
+        0,
+        2 * params.max_steps * per_step,
+        reads=Reading(examples=1, runs=2, answers=params.max_steps),
+        written=params.max_steps,
+    )
 
 
 def _gepa(params: GepaParams, n_train: int, n_val: int, modules: int) -> Work:
@@ -133,7 +154,9 @@ def _gepa(params: GepaParams, n_train: int, n_val: int, modules: int) -> Work:
     batch = params.reflection_minibatch_size
     reflections = math.ceil(max(size - n_val, 0) / batch)
     most = max(size, n_val) + n_val + 2 * batch
-    return Work(max(size, n_val), most, 0, 2 * reflections)
+    return Work(
+        max(size, n_val), most, 0, 2 * reflections, reads=Reading(examples=batch, runs=batch, answers=1), written=1
+    )
 
 
 def gepa_metric_calls(params: GepaParams, *, n_train: int, n_val: int, modules: int) -> int:

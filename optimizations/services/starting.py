@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NotRequired, Unpack
 from uuid import UUID
 
@@ -151,11 +152,10 @@ def _sets(actor: User, wanted: Asked) -> tuple[Dataset, Dataset]:
 
 
 def _credits_needed(wanted: Asked, estimate: OptimizationEstimate) -> int:
-    """Micro-credits that the optimizer may use at most: its share of the estimate, or the budget where that is less."""
-    if estimate.cost is None:
+    """Micro-credits that the optimizer may use at most: its part of the estimate, or the budget where that is less."""
+    if estimate.optimizer_cost is None:
         return 0
-    share = estimate.optimizer_calls.high / max(estimate.calls.high, 1)
-    upper = int(estimate.cost.high * share)
+    upper = math.ceil(estimate.optimizer_cost.high)
     limit = wanted.budget.cost
     return min(credits_for(upper if limit is None else min(upper, limit)), MAX_AMOUNT)
 

@@ -14,7 +14,7 @@ from dspy import lm15
 
 from mlops.errors import Invalid
 from mlops.types import LanguageModelSpec
-from optimizations.runtime.estimating import estimate
+from optimizations.runtime.estimating import work_of
 from optimizations.runtime.params import checked_params
 from optimizations.runtime.ports import CompileMetric
 from optimizations.types import Budget, CandidateState, FinishReason, OptimizerName, ScoredOn
@@ -354,10 +354,10 @@ def test_a_partial_score_never_beats_a_full_one() -> None:
 @pytest.mark.parametrize("spec", [CLASSIFY, TWO_STEPS], ids=["one", "two"])
 def test_the_estimate_holds(optimizer: OptimizerName, spec: ProgramSpec) -> None:
     params, modules = checked_params(optimizer, SMALL[optimizer]), len(spec.modules)
-    told = estimate(params, n_train=8, n_val=6, modules=modules, calls_per_run=modules)
+    work = work_of(params, n_train=8, n_val=6, modules=modules)
     calls = compiled(optimizer, built=build(spec, Ports())).calls
-    assert told.low <= calls <= told.high
-    assert told.high <= 3 * max(calls, 8)
+    most = work.runs_high * modules + work.proposals_high
+    assert work.runs_low * modules + work.proposals_low <= calls <= most <= 3 * max(calls, 8)
 
 
 def test_modules_with_a_model_of_their_own_keep_it_while_samples_are_drawn() -> None:
