@@ -168,7 +168,7 @@ def _commit(jobs: Sequence[Job], is_repeated: bool) -> list[Outcome]:
         done, refused = {job.execution.pk for job in starts}, dict[Any, Exception]()
     else:
         with transaction.atomic(durable=True):
-            ended = _store([], ends, {job.execution.user_id for job in starts if job.is_limited})
+            ended = _store([], ends, _accounts_of(starts))
             done = _already_stored(starts) if is_repeated else set()
             fresh, refused = _admitted([job for job in starts if job.execution.pk not in done], ended.balances)
             fresh = _with_their_keys(fresh)
@@ -183,6 +183,12 @@ def _commit(jobs: Sequence[Job], is_repeated: bool) -> list[Outcome]:
 
 def _must_be_admitted(start: Start) -> bool:
     return start.is_limited or start.idempotency is not None
+
+
+def _accounts_of(starts: Sequence[Start]) -> set[UUID]:
+    """Those that `starts` look at or change. They are locked together with those of the ends, in one order: to lock the
+    unlimited ones later, when their reservations are stored, could be waiting in a circle."""
+    return {job.execution.user_id for job in starts if job.is_limited or job.execution.credits_reserved}
 
 
 def _store(starts: Sequence[Start], ends: Sequence[Finish], locking: Collection[UUID] = ()) -> bulk.Stored:

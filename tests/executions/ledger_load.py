@@ -12,12 +12,12 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 import django
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
@@ -26,21 +26,26 @@ if __name__ == "__main__":
 
 from executions.models import Execution
 from executions.services import leases
+from executions.services import writer as writer_module
 from executions.services.cancel import cancel_execution
-from executions.services.writer import Finish, GroupWriter, Start
+from executions.services.writer import Finish, GroupWriter, Job, Start
 from executions.types import RunError
 from mlops.errors import InsufficientCredits
-from mlops.models import CreditEntry, User
+from mlops.models import CreditEntry, IdempotencyRecord, User
 from mlops.selectors import proven_balance, unproven_balances
 from mlops.services.credits import grant_credits
 from mlops.services.history import operator
 from programs.models import PromptSet
 from tests.executions.rows import make_prompt_set, new_execution, result, started
+from tests.executions.test_writer import record
 from tests.factories import make_user
+from tests.installation import eventually
 
 CREDIT = 10**6
 WRITERS = 32
 PER_WRITER = 1000
+KEYS = 1000
+"""Idempotency keys per user that all writers choose from: some are spent by the time."""
 
 
 @contextmanager
@@ -105,6 +110,62 @@ def a_thousand_at_a_cap() -> None:
     assert (below_zero, deadlocks()) == ([], before)
 
 
+def two_that_could_wait_in_a_circle() -> None:
+    """One writer starts for a limited account and an engineer whose key comes first, another one ends for the engineer
+    and starts for the limited account; the first is held up in between, by a key that somebody else is spending."""
+    engineer, limited, prompt_set = make_user("ml_engineer"), make_user(credits=1), make_prompt_set("circle")
+    assert engineer.pk < limited.pk
+
+    def execution(user: User) -> Execution:
+        return started(new_execution(user, prompt_set, credits_reserved=1000))
+
+    ending, of_engineer, others = execution(engineer), execution(engineer), execution(engineer)
+    assert writer_module._commit([Start(ending, is_limited=False)], is_repeated=False) == [True]
+    ending.complete(result())
+    first: list[Job] = [
+        Start(execution(limited), is_limited=True),
+        Start(of_engineer, is_limited=False, idempotency=record(engineer, of_engineer, "contested")),
+    ]
+    second: list[Job] = [Finish(ending), Start(execution(limited), is_limited=True)]
+    outcomes: dict[str, Any] = {}
+
+    def commit(name: str, jobs: list[Job]) -> None:
+        try:
+            outcomes[name] = writer_module._commit(jobs, is_repeated=False)
+        except Exception as error:
+            outcomes[name] = error
+        connection.close()
+
+    threads = [threading.Thread(target=commit, args=pair) for pair in (("first", first), ("second", second))]
+    with suppress(NeverMind), transaction.atomic():
+        record(engineer, others, "contested").save(force_insert=True)
+        for number, thread in enumerate(threads, start=1):
+            thread.start()
+            eventually(lambda expected=number: waiting_for_locks() == expected)  # type: ignore[misc]
+        raise NeverMind
+    for thread in threads:
+        thread.join()
+
+    assert outcomes == {"first": [True, True], "second": [True, True]}
+    assert IdempotencyRecord.objects.get(key="contested").subject_id == of_engineer.pk
+    for user in (engineer, limited):
+        user.refresh_from_db()
+        assert user.ml_credits == proven_balance(user)
+
+
+class NeverMind(Exception):
+    """Rolls a transaction back."""
+
+
+def waiting_for_locks() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction it would go on saying the same
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return int(cursor.fetchone()[0])
+
+
 class Load:
     """What one of the writers does: starts, ends of every kind, and what nobody ends."""
 
@@ -128,8 +189,12 @@ class Load:
             is_queued = self.draw.random() < 0.1
             if not is_queued:
                 started(execution)
+            key = record(user, execution, str(self.draw.randint(0, KEYS))) if self.draw.random() < 0.3 else None
             try:
-                assert await self.writer.store(Start(execution, user.is_stopped_by_credits))
+                if not await self.writer.store(Start(execution, user.is_stopped_by_credits, key)):
+                    assert key is not None
+                    self.outcomes["spent"] += 1
+                    return
             except InsufficientCredits:
                 self.outcomes["refused"] += 1
                 return
@@ -176,8 +241,9 @@ def disturb(users: Sequence[User], done: threading.Event) -> None:
 def many_connections() -> None:
     """Executions of several users end in every way, while leases are swept and people are given credits."""
     prompt_set = make_prompt_set()
+    first = make_user("ml_engineer")  # accounts are locked in the order of their keys: unlimited ones on both ends
     limited = [make_user(credits=3) for _ in range(5)] + [make_user("ml_engineer", credits=2, has_hard_limit=True)]
-    users = [*limited, make_user("ml_engineer")]
+    users = [first, *limited, make_user("ml_engineer")]
     loads = [Load(number, users, prompt_set) for number in range(WRITERS)]
     before, done = deadlocks(), threading.Event()
     beside = threading.Thread(target=disturb, args=(users, done))
@@ -193,7 +259,7 @@ def many_connections() -> None:
         end_what_is_left()
 
     outcomes = sum((load.outcomes for load in loads), Counter())
-    assert min(outcomes[kind] for kind in ("refused", "complete", "fail", "cancel", "lose", "late")) > 50
+    assert min(outcomes[kind] for kind in ("refused", "spent", "complete", "fail", "cancel", "lose", "late")) > 50
     assert (below_zero, deadlocks()) == ([], before)
     assert list(unproven_balances()) == []
     assert_ledger_says_what_the_rows_say(users)
@@ -223,5 +289,6 @@ def assert_ledger_says_what_the_rows_say(users: Sequence[User]) -> None:
 
 
 if __name__ == "__main__":
+    two_that_could_wait_in_a_circle()
     a_thousand_at_a_cap()
     many_connections()
