@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlops.policies import Policy, Rule, engineers, of_programs
+from mlops.policies import Rule, engineers, of_programs
+from programs.models import Program
 from programs.policies import VisiblePolicy, inside_engineers, of_its_program, program_policy
 
 
@@ -33,5 +34,16 @@ compile_policy = VisiblePolicy(
 )
 """Asked with a program."""
 
-schedule_policy = Policy("schedule", _table(engineers, "view", "create", "change", "delete", "run"))
-"""Any engineer may change any schedule: whoever changes what it does becomes its owner."""
+
+def _on_every_version(actor: Any, row: Any) -> bool:
+    """Engineers who may know of all versions of a schedule's program; without a row, any engineer."""
+    if row is None or not engineers(actor, row):
+        return engineers(actor, row)
+    known = Program.objects.known_to(actor)
+    return not Program.objects.filter(name=row.program_name).exclude(pk__in=known.values("pk")).exists()
+
+
+schedule_policy = VisiblePolicy(
+    "schedule", {"create": engineers, **_table(_on_every_version, "view", "change", "delete", "run")}
+)
+"""Any engineer inside of the program's group may change a schedule: whoever changes what it does becomes its owner."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from django.contrib.auth.models import Group
 from django.db.models import Q
 
 from mlops.querysets import ScopedQuerySet
@@ -33,4 +34,9 @@ class OptimizationPartQuerySet(ScopedQuerySet[Any]):
 
 
 class ScheduleQuerySet(ScopedQuerySet[Any]):
-    """Engineers see all schedules, an ml_user none."""
+    """An ml_user sees none. Engineers see all, except those of programs of which a version is limited to a group that
+    they are not in: the arguments may name a label, and what version that is may change with each run."""
+
+    def _to_engineer(self, viewer: User) -> Self:
+        strange = Group.objects.filter(programs__isnull=False).exclude(pk__in=viewer.groups.values("pk"))
+        return self.exclude(program_name__in=strange.values("programs__name"))

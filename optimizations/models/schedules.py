@@ -34,6 +34,9 @@ class Schedule(Record):
     )
     verb = models.CharField(_("verb"), max_length=10, choices=VERB_CHOICES)
     arguments = models.JSONField(_("arguments"), default=dict)
+    program_name = models.CharField(
+        _("program"), max_length=63, editable=False, help_text=_("Of which program the arguments name a version.")
+    )
     crontab = models.CharField(
         _("crontab"), max_length=100, help_text=_("minute hour day-of-month month day-of-week, such as 0 6 * * mon")
     )
@@ -55,7 +58,7 @@ class Schedule(Record):
     last_error = models.TextField(_("last error"), blank=True, editable=False)
 
     objects = ScheduleQuerySet.as_manager()
-    history = HistoricalRecords(bases=[TracedHistory], excluded_fields=["periodic_task", *RUN_FIELDS])
+    history = HistoricalRecords(bases=[TracedHistory], excluded_fields=["periodic_task", "program_name", *RUN_FIELDS])
 
     class Meta:
         verbose_name = _("schedule")

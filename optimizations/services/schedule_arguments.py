@@ -24,6 +24,7 @@ from mlops.sanitiser import refuse_unstorable
 from mlops.types import PICO_PER_USD
 from optimizations.services.asking import asked
 from optimizations.types import Budget
+from programs.models import Program
 from programs.selectors import access_language_model, access_program
 
 COMPILE, EVALUATE = "compile", "evaluate"
@@ -121,19 +122,22 @@ SHAPES: dict[str, type[CompileArguments | EvaluateArguments]] = {
 }
 
 
-def check_arguments(*, owner: User, verb: str, arguments: Mapping[str, Any]) -> None:
-    """Whether `verb` could be started with `arguments` by `owner` now, as the verb itself looks at it.
+def check_arguments(*, owner: User, verb: str, arguments: Mapping[str, Any]) -> Program:
+    """Whether `verb` could be started with `arguments` by `owner` now, as the verb itself looks at it; the program that
+    they name.
 
     Raises `Invalid` (`arguments_invalid` with every problem of their shape) and what the verb refuses; fields are
     named from `arguments` on.
     """
     with _at("arguments"):
         given = rows_of(owner=owner, verb=verb, arguments=arguments)
+        program: Program = given["program"]
         if verb == EVALUATE:
             propose(actor=owner, **given)
-            return
+            return program
         positional = {name: given.pop(name) for name in ("program", "dataset", "metric", "optimizer")}
         asked(actor=owner, **positional, options=given)  # type: ignore[arg-type]  # the keys are those of CompileOptions
+        return program
 
 
 def rows_of(*, owner: User, verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -236,7 +236,8 @@ def _check(schedule: Schedule) -> None:
             "deploy_if_better_invalid", _("Only what was compiled can be deployed."), field="deploy_if_better"
         )
     crontab_of(schedule.crontab, schedule.time_zone)
-    check_arguments(owner=schedule.user, verb=schedule.verb, arguments=schedule.arguments)
+    program = check_arguments(owner=schedule.user, verb=schedule.verb, arguments=schedule.arguments)
+    schedule.program_name = program.name
 
 
 def _refuse_taken_name(schedule: Schedule) -> None:

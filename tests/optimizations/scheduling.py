@@ -52,7 +52,8 @@ def now(schedule: Schedule) -> Schedule:
 def started(schedule: Schedule) -> Optimization:
     """The job that the schedule starts when its minute has come."""
     run_due(make_due(schedule).pk)
-    return Optimization.objects.filter(source_id=schedule.pk).latest("id")
+    job: Optimization = Optimization.objects.filter(source_id=schedule.pk).latest("id")
+    return job
 
 
 def end(job: Optimization, *, is_better: bool | None, state: str = "completed", **fields: Any) -> Optimization:

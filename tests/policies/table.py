@@ -82,10 +82,11 @@ TABLE = (
             "compile_program", "estimate_optimization", "cancel_optimization", "adopt_candidate",
         ),
     ),
+    Line("evaluate, compile: make a schedule", ENGINEERS, ("create_schedule",)),
     Line(
-        "evaluate, compile: by a schedule",
-        ENGINEERS,
-        ("create_schedule", "change_schedule", "delete_schedule", "run_schedule_now"),
+        "evaluate, compile: change, delete, run a schedule",
+        INSIDE,
+        ("change_schedule", "delete_schedule", "run_schedule_now"),
     ),
     Line(
         "language models, prices: write; secrets: set",
@@ -120,7 +121,7 @@ REVERTED = {
     "budgets": ADMINS,
     "datasets": ENGINEERS,
     "metrics": ENGINEERS,
-    "schedules": ENGINEERS,
+    "schedules": INSIDE,
 }
 """Who may put back records that are no program's: whoever may change them."""
 

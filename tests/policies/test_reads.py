@@ -44,15 +44,14 @@ READS: Mapping[str, Persons] = {
     **dict.fromkeys(
         (
             "executions.evaluation", "executions.evaluationitem", "executions.costcorrection",
-            "optimizations.optimization", "optimizations.candidate",
+            "optimizations.optimization", "optimizations.candidate", "optimizations.schedule",
         ),
         INSIDE,
     ),
     **dict.fromkeys(
         (
             "datasets.dataset", "datasets.example", "datasets.corpus", "datasets.passage", "datasets.import",
-            "executions.metric", "executions.repricing", "optimizations.schedule", "mlops.languagemodel",
-            "mlops.modelprice", "auth.group",
+            "executions.metric", "executions.repricing", "mlops.languagemodel", "mlops.modelprice", "auth.group",
         ),
         ENGINEERS,
     ),

@@ -14,7 +14,6 @@ from config.celery import app
 from executions.models import Evaluation
 from optimizations.models import Optimization, Schedule
 from optimizations.services.running_schedules import run_due
-from programs.models import Program
 from tests.policies.cases.datasets import dataset
 from tests.policies.cases.optimizations import schedule
 from tests.policies.edges import task_edges
@@ -37,7 +36,6 @@ def test_no_task_is_told_who_acts() -> None:
 def test_a_schedule_acts_with_the_rights_of_its_owner(verb: str, model: Any) -> None:
     world = World.create()
     row = schedule(world)
-    Program.objects.filter(pk=row.arguments["program"]).update(group=world.group)
     arguments = row.arguments
     if verb == "evaluate_program":
         on = str(dataset(world).pk)

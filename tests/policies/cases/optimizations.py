@@ -52,9 +52,8 @@ def adopt_candidate(world: World) -> Case:
     return Case({"candidate": row}, row)
 
 
-def scheduled(world: World) -> dict[str, Any]:
-    """Of a program without a group: whoever changes a schedule acts on the program themselves."""
-    given = compiling(world, group=None)
+def scheduled(world: World, **program: Any) -> dict[str, Any]:
+    given = compiling(world, **program)
     arguments = {"program": str(given["program"].pk), "dataset": "cases", "metric": "right"}
     return {
         "name": "weekly",
@@ -70,7 +69,7 @@ def schedule(world: World) -> Schedule:
 
 @case("create_schedule")
 def new_schedule(world: World) -> Case:
-    given = scheduled(world)
+    given = scheduled(world, group=None)  # whoever makes a schedule may compile its program
     form = {**given, "arguments": json.dumps(given["arguments"]), "time_zone": "UTC"}
     return Case(given, body=given, form=form)
 
