@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from django.db import connection
 
 from datasets.models import Dataset
 from datasets.services import create_dataset
@@ -129,3 +133,22 @@ def worked(optimization: Optimization) -> Optimization:
     """The optimization after a worker has worked off what is pending."""
     work_optimizations()
     return Optimization.objects.get(pk=optimization.pk)
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """A worker beside the test; ended when nothing is pending."""
+
+    def work() -> None:
+        try:
+            work_optimizations()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(60)
+        assert not thread.is_alive()

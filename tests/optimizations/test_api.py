@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.test import AsyncClient
 from drf_spectacular.generators import SchemaGenerator
 
 from datasets.models import Dataset
 from executions.models import Metric
+from executions.services import process
 from mlops.models import User
+from mlops.services import jobs
 from optimizations.models import Optimization
 from optimizations.services.working import work_optimizations
 from programs.models import Program
 from tests.conftest import api_of
+from tests.factories import make_token
 from tests.optimizations import compiling
 from tests.optimizations.compiling import make_dataset, make_metric, make_program
+from tests.provider import Provider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,7 +33,6 @@ class Wanted:
     """A compile that could be asked for."""
 
     def __init__(self, actor: User) -> None:
-        compiling.matcher()
         self.program: Program = make_program(actor, name="triage")
         self.training: Dataset = make_dataset(actor, 12)
         self.validation: Dataset = make_dataset(actor, 6, type="validation", offset=100)
@@ -42,6 +50,7 @@ class Wanted:
 
 @pytest.fixture
 def wanted(erin: User) -> Wanted:
+    compiling.matcher()
     return Wanted(erin)
 
 
@@ -200,3 +209,78 @@ def test_a_sealed_set_is_refused_in_the_words_of_the_body(erin: User, wanted: Wa
     told = answer.json()
     assert (answer.status_code, told["code"], told["errors"][0]["field"]) == (409, "dataset_sealed", name)
     assert not Optimization.objects.exists()
+
+
+class Watched:
+    """A reader of an optimization's events, on the loop of this process, who looks at the row with each of them."""
+
+    def __init__(self, actor: User, key: str) -> None:
+        self._headers = {"Authorization": f"Bearer {make_token(actor)[1]}"}
+        self._address = f"/api/v1/optimizations/{key}/"
+        self.events: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.listens, self.has_seen_two = threading.Event(), threading.Event()
+
+    async def row(self, **parameters: int) -> dict[str, Any]:
+        answer: Any = await AsyncClient().get(self._address, parameters, headers=self._headers)
+        found: dict[str, Any] = json.loads(answer.content)
+        return found
+
+    async def follow(self) -> None:
+        """Returns when the stream ends."""
+        stream: Any = await AsyncClient().get(f"{self._address}events/", headers=self._headers)
+        async for chunk in stream.streaming_content:
+            told = [line[6:] for line in chunk.decode().splitlines() if line.startswith("data: ")]
+            for data in told:
+                self.events.append(json.loads(data))
+                self.rows.append(await self.row())
+                self.listens.set()
+                if self.rows[-1]["progress"].get("candidates") == 2:
+                    self.has_seen_two.set()
+
+
+def test_events_tell_candidates_best_and_cost_while_it_runs_and_a_wait_lasts_until_the_end(
+    erin: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "REPORT_S", 0.0)
+    compiling.provided(provider.base_url, timeout_s=60, deadline_s=120)
+    wanted = Wanted(erin)
+    knows, may_end = compiling.knowing(), threading.Event()
+
+    def answer(body: Mapping[str, Any]) -> str:
+        """The third candidate's first score has to wait: by then the reader has to have seen two."""
+        if len(provider.requests) == 3 * 6 + 1:
+            assert may_end.wait(60)
+        return knows(body)
+
+    provider.answer(answer)
+    params = {"num_candidate_programs": 1, "max_bootstrapped_demos": 1, "max_labeled_demos": 2}
+    body = wanted.body(optimizer={"name": "bootstrap_few_shot_with_random_search", "params": params})
+    started = api_of(erin).post("/api/v1/programs/triage@latest/compile/", body, format="json").json()
+
+    here, reader = process.ensure_started(), Watched(erin, started["id"])
+    following = here.submit(reader.follow())
+    assert reader.listens.wait(60)
+    with compiling.working():
+        try:
+            assert reader.has_seen_two.wait(60)
+            by_then = here.submit(reader.row(wait=1)).result(60)
+            waiting = here.submit(reader.row(wait=60))
+            assert by_then["state"] == "running"
+            assert not waiting.done()
+        finally:
+            may_end.set()
+        ended = waiting.result(60)
+        following.result(60)
+
+    assert (ended["state"], ended["finish_reason"]) == ("completed", "finished")
+    assert [event["state"] for event in reader.events][:: len(reader.events) - 1] == ["pending", "completed"]
+    assert reader.events[-1]["revision"] == ended["revision"]
+    revisions = [event["revision"] for event in reader.events]
+    assert revisions == sorted(set(revisions))
+    told = [row["progress"] for row in reader.rows if row["progress"].get("phase") == "compiling"]
+    second = next(one for one in told if one["candidates"] == 2)
+    assert (second["candidates_total"], second["best_score"]) == (4, 1.0)
+    costs = [Decimal(one["cost_usd"]) for one in told]
+    assert 0 < Decimal(second["cost_usd"]) < Decimal(ended["cost_usd"])
+    assert costs == sorted(costs)
