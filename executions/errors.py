@@ -40,6 +40,12 @@ def price_unknown() -> InsufficientCredits:
     )
 
 
+def price_of_length_unknown() -> InsufficientCredits:
+    return InsufficientCredits(
+        "price_unknown", _("The input may be longer than the price of a language model of this program holds for.")
+    )
+
+
 def key_reused() -> Conflict:
     return Conflict(
         "idempotency_key_reused",

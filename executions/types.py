@@ -71,13 +71,24 @@ class RunResult:
     duration_ms: float
     waited_ms: float
     flags: tuple[str, ...] = field(default=())
-    costs: Mapping[str, int | None] = field(default_factory=dict)
-    """Cost by model, as far as it is known."""
+    known_costs: Mapping[str, int] = field(default_factory=dict)
+    """Cost by model of the requests whose cost is known."""
+    unpriced: frozenset[str] = frozenset()
+    """The models that were asked something whose cost is not known."""
+
+    @property
+    def known_cost(self) -> int:
+        """Pico-dollars: a part of the cost where that is unknown, else all of it."""
+        return sum(self.known_costs.values())
 
     @property
     def token_usage(self) -> dict[str, Any]:
-        by_model = {name: {**usage.as_json(), "cost": self.costs.get(name)} for name, usage in self.by_model.items()}
+        by_model = {name: {**usage.as_json(), **self._cost_of(name)} for name, usage in self.by_model.items()}
         return {**self.usage.as_json(), "by_model": by_model}
+
+    def _cost_of(self, model: str) -> dict[str, int | None]:
+        known = self.known_costs.get(model, 0)
+        return {"cost": None, "known_cost": known} if model in self.unpriced else {"cost": known}
 
 
 class MetricKind(StrEnum):

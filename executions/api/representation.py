@@ -64,11 +64,14 @@ def usage_told(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Usage with the cost of each language model as a decimal string."""
     if "by_model" not in usage:
         return dict(usage)
-    by_model = {
-        name: {**{line: tokens for line, tokens in lines.items() if line != "cost"}, "cost_usd": usd(lines.get("cost"))}
-        for name, lines in usage["by_model"].items()
-    }
-    return {**usage, "by_model": by_model}
+    return {**usage, "by_model": {name: _model_told(lines) for name, lines in usage["by_model"].items()}}
+
+
+def _model_told(lines: Mapping[str, Any]) -> dict[str, Any]:
+    """The lines of one language model; `known_cost_usd` is the known part of a cost that is unknown."""
+    told = {line: tokens for line, tokens in lines.items() if line not in ("cost", "known_cost")}
+    told["cost_usd"] = usd(lines.get("cost"))
+    return {**told, "known_cost_usd": usd(lines["known_cost"])} if "known_cost" in lines else told
 
 
 def _error(execution: Execution) -> dict[str, str] | None:

@@ -128,7 +128,7 @@ def spent(recorder: Recorder) -> Spending:
     return Spending(
         calls=sum(step.kind in CALLS for step in recorder.spans),
         tokens=recorder.usage.total,
-        cost=recorder.cost or 0,
+        cost=recorder.known_cost,
         unpriced=int(recorder.cost is None),
     )
 

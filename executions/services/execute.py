@@ -125,6 +125,8 @@ async def answer(actor: User, request: Request) -> Answer:
     _check_request(request)
     plan = await _plan(here, actor, request)
     values = plan.built.inputs.validate(request.input)
+    if actor.is_stopped_by_credits:
+        plan.check_length(orjson.dumps(values))
     execution = _new_execution(actor, request, plan, values)
     if request.mode is Mode.SYNC:
         execution.start(**here.lease())

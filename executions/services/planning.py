@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from executions.errors import price_unknown
+from executions.errors import price_of_length_unknown, price_unknown
 from executions.services.ports import build_program
 from executions.services.reserving import DEFAULT, Expected, estimates_of, past_of
 from mlops import selectors as mlops_selectors
@@ -74,6 +74,12 @@ class Plan:
         """Raise `InsufficientCredits` (`price_unknown`) when nobody can say what this will cost."""
         if self.program.credits_per_execution is None and self.has_unknown_price:
             raise price_unknown()
+
+    def check_length(self, input: bytes) -> None:
+        """Raise `InsufficientCredits` (`price_unknown`) when the input, as JSON, may make a prompt longer than a price
+        holds for."""
+        if self.program.credits_per_execution is None and self.expected.is_beyond_prices(input):
+            raise price_of_length_unknown()
 
 
 @dataclass(frozen=True, slots=True)

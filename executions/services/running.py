@@ -13,7 +13,7 @@ from executions.services.planning import Plan
 from executions.types import ExecutionState, RunError, RunResult
 from mlops.runtime.recorder import Recorder
 from mlops.services.budgets import Hold, Spent
-from mlops.services.credits import credits_for
+from mlops.services.credits import credits_owed
 from programs.types import Capture
 
 
@@ -35,7 +35,8 @@ class Running:
         self.hold = hold
         self.recorder = Recorder()
         self.recorder.go_on_from(execution.token_usage, execution.prices)
-        self._earlier_costs = dict(self.recorder.costs)
+        self._earlier_costs = dict(self.recorder.known_costs)
+        self._earlier_unpriced = dict(self.recorder.unpriced)
         self.ending: Ending | None = None
         self.task: asyncio.Task[Execution] | None = None
         self.balance: int | None = None
@@ -60,9 +61,11 @@ class Running:
     @property
     def spent(self) -> Spent:
         """What this attempt has cost so far."""
-        costs = self.recorder.costs.items()
-        known = {model: cost - (self._earlier_costs.get(model) or 0) for model, cost in costs if cost is not None}
-        return Spent(known, frozenset(model for model, cost in costs if cost is None))
+        costs, unpriced = self.recorder.known_costs.items(), self.recorder.unpriced.items()
+        return Spent(
+            {model: cost - self._earlier_costs.get(model, 0) for model, cost in costs},
+            frozenset(model for model, requests in unpriced if requests > self._earlier_unpriced.get(model, 0)),
+        )
 
     @property
     def ended(self) -> asyncio.Task[Execution]:
@@ -120,11 +123,16 @@ class Running:
         self._keep_what_may_be_kept()
 
     def _charge(self, result: RunResult) -> int:
-        """Micro-credits: the program's own price for an answer, else what the models cost."""
+        """Micro-credits: the program's own price for an answer, else what the models cost as far as that is known, and
+        where it is not, what was reserved if that is more."""
         fixed = self.plan.program.credits_per_execution
         if fixed is not None:
             return int(fixed) if self.execution.state == ExecutionState.COMPLETED else 0
-        return credits_for(result.cost or 0)
+        return credits_owed(
+            known_cost=result.known_cost,
+            is_unpriced=result.cost is None,
+            reserved=self.execution.credits_reserved,
+        )
 
     def _keep_what_may_be_kept(self) -> None:
         """Personal data: a program says which of its executions keep input, output and trace."""

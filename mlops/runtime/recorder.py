@@ -79,13 +79,16 @@ class Span:
 
 
 class Recorder:
-    """The spans of one execution, its usage and its costs by model (pico-dollars, None once a price is unknown)."""
+    """The spans of one execution, its usage and what it cost by model, as far as prices tell."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.dropped = 0
         self.by_model: dict[str, TokenUsage] = {}
-        self.costs: dict[str, int | None] = {}
+        self.known_costs: dict[str, int] = {}
+        """Pico-dollars by model, of the requests whose cost a price tells; never more than `MAX_COST` together."""
+        self.unpriced: dict[str, int] = {}
+        """By model the requests whose cost no price tells, where there are any."""
         self.prices: dict[str, None] = {}
         """Ids of the price rows that were used, in the order of their first use."""
         self.models: dict[str, dict[str, Any]] = {}
@@ -115,32 +118,39 @@ class Recorder:
         setattr(span, name, bounded)
 
     def meter(self, model: str, usage: TokenUsage, price: Price | None) -> int | None:
-        """Count what was billed; its cost in pico-dollars, or None when there is no price that covers it."""
+        """Count what was billed; its cost in pico-dollars, or None when there is no price that covers it, or when
+        nobody would believe what all would cost with it. What was known before stays known."""
         known = self.by_model.get(model)
         self.by_model[model] = usage if known is None else known + usage
-        cost = None if price is None or not price.covers(usage) else price.of(usage)
         if price is not None:
             self.prices[price.id] = None
-        before = self.costs.get(model, 0)
-        self.costs[model] = None if cost is None or before is None else before + cost
+        self.known_costs.setdefault(model, 0)
+        cost = price.of(usage) if price is not None and price.covers(usage) else None
+        if cost is None or self.known_cost + cost > MAX_COST:
+            self.unpriced[model] = self.unpriced.get(model, 0) + 1
+            return None
+        self.known_costs[model] += cost
         return cost
 
     def go_on_from(self, token_usage: Mapping[str, Any], prices: Iterable[str]) -> None:
         """Count on from what an earlier attempt of the execution has used, as its row tells it."""
         for model, lines in token_usage.get("by_model", {}).items():
             self.by_model[model] = TokenUsage.from_json(lines)
-            self.costs[model] = lines.get("cost")
+            cost = lines.get("cost")
+            self.known_costs[model] = lines.get("known_cost", 0) if cost is None else cost
+            if cost is None:
+                self.unpriced[model] = 1  # at least, and how many does not matter
         self.prices.update(dict.fromkeys(prices))
 
     @property
     def cost(self) -> int | None:
-        """Pico-dollars of all models together; None once that of any is unknown, or more than anybody believes."""
-        total = 0
-        for cost in self.costs.values():
-            if cost is None:
-                return None
-            total += cost
-        return total if total <= MAX_COST else None
+        """Pico-dollars of all models together; None once that of any request is unknown."""
+        return None if self.unpriced else self.known_cost
+
+    @property
+    def known_cost(self) -> int:
+        """Pico-dollars of the requests whose cost is known."""
+        return sum(self.known_costs.values())
 
     @property
     def usage(self) -> TokenUsage:

@@ -146,6 +146,16 @@ def credits_for(cost: int) -> int:
     return -(-cost * settings.SIGNET_CREDITS_PER_USD * MICRO_PER_CREDIT // PICO_PER_USD)
 
 
+def credits_owed(*, known_cost: int, is_unpriced: bool, reserved: int) -> int:
+    """Micro-credits for work of which `known_cost` pico-dollars are known.
+
+    Where something of it has no known cost, at least what was `reserved` (micro-credits): an upper estimate of the
+    whole, to which the account had agreed. Never less than what is known.
+    """
+    known = credits_for(known_cost)
+    return max(known, reserved) if is_unpriced else known
+
+
 def insufficient_credits(needed: int, available: int | None = None) -> InsufficientCredits:
     extra = {"needed_micro_credits": needed}
     if available is not None:

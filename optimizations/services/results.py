@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import BigIntegerField, Exists, OuterRef, Q, Sum
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from executions.services import planning
 from mlops.models import CreditEntry, User
-from mlops.services.credits import MAX_AMOUNT, credits_for, settle
+from mlops.services.credits import MAX_AMOUNT, credits_for, credits_owed, settle
 from mlops.services.jobs import Held
 from mlops.types import TERMINAL_STATES, CreditKind, JobState
 from mlops.verbs import verb
@@ -126,8 +128,17 @@ def settle_credits(row: Optimization) -> None:
 
 
 def credits_used(row: Optimization) -> int:
-    """Micro-credits that the optimizer itself used."""
-    return credits_for(row.cost or 0)
+    """Micro-credits that the optimizer itself used; where the cost of an answer is unknown, at least what was reserved."""
+    if row.cost is not None:
+        return credits_for(row.cost)
+    reservation = CreditEntry.objects.get(key=reservation_key(row))
+    return credits_owed(known_cost=_known_cost(row), is_unpriced=True, reserved=-reservation.amount)
+
+
+def _known_cost(row: Optimization) -> int:
+    """Pico-dollars of the answers whose cost is known."""
+    costs = row.memo_entries.annotate(cost=Cast(KeyTextTransform("cost", "response"), BigIntegerField()))
+    return int(costs.aggregate(known=Sum("cost", default=0))["known"])
 
 
 def _warnings(found: CompileResult) -> list[str]:

@@ -36,8 +36,9 @@ class Spending:
         """An answer was paid for; `stored` as the memo keeps it."""
         with self._lock:
             for model in list(stored["usage"])[:1]:  # an answer is of one model
-                if stored["cost"] is None:
+                if stored["cost"] is None:  # what an execution is expected to cost stands in for it
                     self._unpriced.add(model)
+                    self._costs[model] += self._charged.by_model.get(model, 0)
                 else:
                     self._costs[model] += stored["cost"]
 

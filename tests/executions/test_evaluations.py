@@ -26,7 +26,7 @@ from tests.executions.programs import make_program, provided_model
 from tests.factories import make_user
 from tests.fakes import fields
 from tests.installation import eventually
-from tests.provider import Provider, hang, status, text
+from tests.provider import Provider, hang, status, text, usage
 from tests.provider.server import Exchange
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -268,6 +268,24 @@ def test_a_cost_that_nobody_can_tell_has_no_budget(provider: Provider, erin: Use
     row = run_evaluation_here(evaluate(erin, program, 5))
     assert (row.cost, row.unpriced, row.estimate["cost"]) == (0, 5, None)
     assert EvaluationItem.objects.filter(evaluation=row, cost=None).count() == 5
+
+
+def test_an_item_of_unknown_cost_is_charged_its_share_of_the_reservation(provider: Provider, erin: User) -> None:
+    provided_model(provider, price={"input_limit": 5_000})
+    program = make_program(actor=erin, name="parity", status="draft")
+    tell(provider)
+    provider.script(usage(5_001, 10))
+    evaluation = evaluate(erin, program, 5)
+    reserved = -CreditEntry.objects.get(key=f"evaluation:{evaluation.pk}").amount
+
+    row = run_evaluation_here(evaluation)
+
+    costs = list(EvaluationItem.objects.filter(evaluation=row).values_list("cost", flat=True))
+    assert (row.unpriced, costs.count(None)) == (1, 1)
+    assert row.cost == sum(cost for cost in costs if cost is not None) > 0
+    share = -(-reserved // 5)
+    end = CreditEntry.objects.get(key=f"end:evaluation:{row.pk}")
+    assert end.used == min(credits_for(row.cost) + share, reserved) > share > 0
 
 
 def test_a_limited_engineer_needs_the_credits(program: Program) -> None:

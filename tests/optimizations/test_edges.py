@@ -21,8 +21,9 @@ from mlops.models import CreditEntry, User
 from mlops.models.base import new_id
 from mlops.services.credits import credits_for
 from mlops.types import Role
-from optimizations.models import Optimization
+from optimizations.models import MemoEntry, Optimization
 from optimizations.services import adopt_candidate, cancel_optimization, compile_program, estimate_optimization
+from optimizations.services.results import credits_used
 from optimizations.services.working import sweep_optimizations, work_optimizations
 from optimizations.types import RUNTIME_VERSION, Budget
 from programs.models import Program
@@ -418,6 +419,18 @@ def test_a_draft_that_is_compiled_is_not_deleted(erin: User) -> None:
     with pytest.raises(Conflict) as caught:
         delete_program(actor=erin, program=program)
     assert caught.value.code == "program_in_use"
+
+
+def test_an_answer_of_unknown_cost_does_not_make_the_others_free(erin: User, provider: Provider) -> None:
+    compiling.provided(provider.base_url)
+    job = start(erin, optimizer="bootstrap_few_shot")
+    reserved = -CreditEntry.objects.get(subject_id=job.pk).amount
+    for number, cost in enumerate((10**12, None, 10**12)):
+        MemoEntry.objects.create(optimization=job, request_hash="x", occurrence=number, response={"cost": cost})
+    job.cost = None
+    assert credits_used(job) == credits_for(2 * 10**12) > reserved
+    MemoEntry.objects.exclude(occurrence=1).delete()
+    assert credits_used(job) == reserved > 0
 
 
 def test_what_the_search_used_is_charged_once(erin: User, provider: Provider) -> None:

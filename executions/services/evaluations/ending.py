@@ -141,17 +141,26 @@ def _fill(one: _OfMetric, items: int, baseline: Baseline | None) -> None:
 
 def credits_used(row: Evaluation) -> int:
     """Micro-credits that an evaluation which has ended used."""
-    return _used(row, row.items.filter(error_code__in=ANSWERED).count())
+    return _used(row, row.items.filter(error_code__in=ANSWERED).count(), _reservation(row))
 
 
 def _settle(row: Evaluation, answered: int) -> None:
-    reservation = CreditEntry.objects.get(key=f"evaluation:{row.pk}")
-    settle(reservation=reservation, used=min(_used(row, answered), MAX_AMOUNT))
+    reservation = _reservation(row)
+    settle(reservation=reservation, used=min(_used(row, answered, reservation), MAX_AMOUNT))
 
 
-def _used(row: Evaluation, answered: int) -> int:
+def _reservation(row: Evaluation) -> CreditEntry:
+    return CreditEntry.objects.get(key=f"evaluation:{row.pk}")
+
+
+def _used(row: Evaluation, answered: int, reservation: CreditEntry) -> int:
+    """Micro-credits: the program's own price, else what is known of the cost, and for each item of unknown cost its
+    share of what was reserved, as long as that lasts."""
     fixed = row.program.credits_per_execution
-    return credits_for(row.cost) if fixed is None else int(fixed) * answered
+    if fixed is not None:
+        return int(fixed) * answered
+    known, reserved = credits_for(row.cost), -reservation.amount
+    return max(known, min(known + row.unpriced * -(-reserved // row.size), reserved))
 
 
 def _record(row: Evaluation, scores: list[EvaluationScore]) -> None:

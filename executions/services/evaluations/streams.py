@@ -236,7 +236,7 @@ class Stream:
             logger.exception("Example %s of evaluation %s met what nobody foresaw", task.position, self.evaluation_id)
             result = failed(RunError("internal_error", "Something went wrong on our side."))
         finally:
-            self._process.budgets.settle(hold, Spent.between({}, recorder.costs))
+            self._process.budgets.settle(hold, Spent(dict(recorder.known_costs), frozenset(recorder.unpriced)))
         took_s = time.monotonic() - began
         self._example_s = 0.9 * self._example_s + 0.1 * took_s if self._example_s else took_s
         self._allowance.end(recorder, result.spent, is_whole=True)

@@ -38,7 +38,7 @@ class Correction:
     def make(self) -> None:
         """Set the corrected columns; the caller stores them."""
         row = self.execution
-        by_model = {name: {**lines, "cost": self.costs[name]} for name, lines in _models_of(row).items()}
+        by_model = {name: _with_cost(lines, self.costs[name]) for name, lines in _models_of(row).items()}
         row.token_usage = {**row.token_usage, "by_model": by_model}
         row.cost, row.prices = self.after, self.prices
 
@@ -101,6 +101,13 @@ def _models_of(row: Execution) -> Mapping[str, Mapping[str, Any]]:
 def _cost(price: Price | None, lines: Mapping[str, Any]) -> int | None:
     usage = TokenUsage.from_json(lines)
     return price.of(usage) if price is not None and price.covers(usage) else None
+
+
+def _with_cost(lines: Mapping[str, Any], cost: int | None) -> dict[str, Any]:
+    """Where the whole cost is known, the part that was known before says nothing more."""
+    if cost is None:
+        return {**lines, "cost": None}
+    return {**{line: value for line, value in lines.items() if line != "known_cost"}, "cost": cost}
 
 
 def _sum(costs: Collection[int | None]) -> int | None:

@@ -43,7 +43,8 @@ AGAIN_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a piece of work cost, by the names of the models: pico-dollars, and those whose price nobody knows."""
+    """What a piece of work cost, by the names of the models: pico-dollars as far as they are known, and the models of
+    which something has an unknown cost."""
 
     costs: Mapping[str, int] = field(default_factory=dict)
     unpriced: frozenset[str] = frozenset()
@@ -54,13 +55,6 @@ class Spent:
 
     def is_unpriced(self, model: str) -> bool:
         return model in self.unpriced if model else bool(self.unpriced)
-
-    @classmethod
-    def between(cls, before: Mapping[str, int | None], now: Mapping[str, int | None]) -> Spent:
-        """What came on top of `before`: costs as a recorder counts them, None where a price is unknown."""
-        costs = {model: cost - (before.get(model) or 0) for model, cost in now.items() if cost is not None}
-        unknown = (model for model, cost in now.items() if cost is None and before.get(model, 0) is not None)
-        return cls(costs, frozenset(unknown))
 
 
 class Part(NamedTuple):
@@ -246,7 +240,7 @@ class BudgetKeeper:
         for model, cost in spent.costs.items():
             for terms in self._table.of_model(model):
                 if terms.id not in told:
-                    self._purse(terms).charge(cost)
+                    self._purse(terms).charge(cost, int(spent.is_unpriced(model)))
 
     # Telling the database
 

@@ -22,6 +22,12 @@ HORIZON = 4
 """A process holds as much as it spends in so many ticks, if there is that much."""
 
 
+def counted(reserved: int, known_cost: int, unpriced: int) -> int:
+    """What work counts in a budget: its cost, and where `unpriced` pieces of it have none that is known, at least what
+    it had reserved."""
+    return max(known_cost, reserved) if unpriced else known_cost
+
+
 @dataclass(slots=True, eq=False)
 class Purse:
     """See the module. Lives on one event loop; `lock` is held while the database is asked."""
@@ -72,10 +78,10 @@ class Purse:
         return True
 
     def settle(self, amount: int, cost: int, unpriced: int = 0) -> None:
-        """What had reserved `amount` is over and cost `cost`."""
+        """What had reserved `amount` is over and cost `cost`, as far as that is known; see `counted`."""
         self.reserved -= amount
         self.holds -= 1
-        self.used += cost
+        self.used += counted(amount, cost, unpriced)
         self.unpriced += unpriced
         self.last_s = time.monotonic()
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops.runtime.engines.bills import raw_usage_of, unpriced_part, usage_of
+from mlops.runtime.recorder import MAX_COST, Recorder
 from mlops.runtime.tiers import tier_asked
 from mlops.types import Price, TokenUsage
 
@@ -263,3 +264,30 @@ def test_cost_of_a_sum_is_the_sum_of_costs(price: Price, one: TokenUsage, two: T
 @given(usages(), figures)
 def test_one_price_for_all_lines_is_the_price_of_all_tokens(usage: TokenUsage, figure: int) -> None:
     assert Price("p", figure, figure, figure).of(usage) == usage.total * figure
+
+
+def test_a_request_that_no_price_covers_leaves_the_others_known() -> None:
+    """20 requests of a known cost, and one that is longer than the price holds for."""
+    price = Price("p", input=1_000, cached_input=100, output=1_000, input_limit=1_000)
+    one = TokenUsage(input=1_000, output=10, requests=1, largest_input=1_000)
+    recorder = Recorder()
+    for _ in range(20):
+        assert recorder.meter("openai/one", one, price) == 1_010_000
+    assert (recorder.cost, recorder.known_cost) == (20_200_000, 20_200_000)
+
+    long = TokenUsage(input=1_001, output=10, requests=1, largest_input=1_001)
+    assert recorder.meter("openai/one", long, price) is None
+    assert recorder.meter("openai/two", one, None) is None
+    assert recorder.meter("openai/one", one, price) == 1_010_000
+
+    assert (recorder.cost, recorder.known_cost) == (None, 21_210_000)
+    assert recorder.known_costs == {"openai/one": 21_210_000, "openai/two": 0}
+    assert recorder.unpriced == {"openai/one": 1, "openai/two": 1}
+
+
+def test_what_nobody_believes_is_unknown_and_what_was_known_stays() -> None:
+    dear = Price("p", input=10**15, cached_input=10**15, output=0)
+    recorder = Recorder()
+    assert recorder.meter("openai/one", TokenUsage(input=1_000, requests=1), dear) == MAX_COST
+    assert recorder.meter("openai/one", TokenUsage(input=1, requests=1), dear) is None
+    assert (recorder.cost, recorder.known_cost) == (None, MAX_COST)
