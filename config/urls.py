@@ -8,7 +8,10 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from config.graphql import schema
+from mlops.admin.passwords import OwnPasswordView
 from mlops.api.health import healthz, readyz
+from mlops.graphql.views import GraphQLView
 
 
 def not_there(request: HttpRequest, row: str) -> NoReturn:
@@ -19,6 +22,7 @@ def not_there(request: HttpRequest, row: str) -> NoReturn:
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/r/<path:row>/", not_there),
+    path("admin/password_change/", admin.site.admin_view(OwnPasswordView.as_view(), cacheable=True)),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("readyz", readyz),
@@ -30,6 +34,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         ),
         name="docs",
     ),
+    path("graphql/", GraphQLView.as_view(schema=schema), name="graphql"),
     path("api/v1/", include("executions.api.urls")),
     path("api/v1/", include("optimizations.api.urls")),
     path("api/v1/", include("mlops.api.urls")),

@@ -12,10 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from mlops.api.pagination import MAX_CURSOR, page_size_of
+from mlops.api.pagination import page_size_of
 from mlops.errors import Invalid
 from mlops.moments import moment_of
 from mlops.policies import history_policy
+from mlops.selectors.keysets import MAX_CURSOR
 from programs.models import Program
 from programs.selectors import Event, timeline
 from programs.selectors.timeline import Key

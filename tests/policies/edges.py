@@ -15,8 +15,10 @@ from django.contrib import admin
 from django.core.management import get_commands
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, get_resolver
+from graphene.utils.str_converters import to_camel_case
 
 from config.celery import app as celery_app
+from config.graphql import Mutation, Query
 from mlops.admin.base import ReadOnlyInline, ServiceAdmin
 from mlops.api.history import Remembers
 from tests.policies import listed
@@ -39,7 +41,7 @@ class Edge:
 
 
 def all_edges() -> list[Edge]:
-    return [*rest_edges(), *admin_edges(), *task_edges(), *command_edges()]
+    return [*rest_edges(), *graphql_edges(), *admin_edges(), *task_edges(), *command_edges()]
 
 
 def rest_edges() -> list[Edge]:
@@ -98,6 +100,16 @@ def _read(pattern: URLPattern, action: str) -> str:
         return READ
     is_past = action in vars(Remembers) and issubclass(getattr(pattern.callback, "cls", object), Remembers)
     return PAST if is_past else ""
+
+
+def graphql_edges() -> list[Edge]:
+    """One per field of the root types, as `mutation deployProgram`."""
+    queries = [Edge("GraphQL", f"query {to_camel_case(name)}", reason=READ) for name in Query._meta.fields]
+    mutations = [
+        Edge("GraphQL", f"mutation {to_camel_case(name)}", (field.verb.name,))
+        for name, field in Mutation._meta.fields.items()
+    ]
+    return [*queries, *mutations]
 
 
 def admin_edges() -> list[Edge]:

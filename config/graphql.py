@@ -1,0 +1,22 @@
+"""The root of the GraphQL schema, put together from the parts of the apps."""
+
+from __future__ import annotations
+
+import graphene
+
+from mlops.graphql.records import Node
+from programs.graphql import mutations as programs_mutations
+from programs.graphql import queries as programs_queries
+
+
+class Query(programs_queries.Query):
+    """What can be read: one row, a list, or any row by its id."""
+
+    node = Node.Field(description="Any row by its id.")
+
+
+class Mutation(programs_mutations.Mutation):
+    """What can be done: each verb once, with one `input`."""
+
+
+schema = graphene.Schema(query=Query, mutation=Mutation)

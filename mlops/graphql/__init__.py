@@ -1,0 +1,1 @@
+"""What the GraphQL rooms of all apps are made of."""

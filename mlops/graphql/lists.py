@@ -1,0 +1,187 @@
+"""Lists of records as Relay connections: forward by keyset, with the filters, orders and searches of REST."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import graphene
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
+from django.utils.translation import gettext as _
+from django_filters import NumberFilter
+from graphene.relay import PageInfo
+from graphene_django.forms.converter import convert_form_field
+from rest_framework.filters import SearchFilter
+
+from mlops.errors import Invalid, Problem, all_of
+from mlops.graphql.peers import children_of, peers_of, together
+from mlops.graphql.records import Record, actor_of, record_of
+from mlops.selectors.keysets import MAX_PAGE_SIZE, PAGE_SIZE, Keyset
+
+PAGING = frozenset({"first", "after", "order_by", "search"})
+
+
+class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no types
+    """A connection of the records of a type, its arguments read from how the type is listed."""
+
+    def __init__(self, type_: Any, **options: Any) -> None:
+        self._listing = type_
+        super().__init__(lambda: self.record._meta.connection, required=True, resolver=self._resolve, **options)
+
+    @property
+    def record(self) -> type[Record]:
+        kind = self._listing if isinstance(self._listing, type) else self._listing()
+        return record_of(kind)
+
+    @property
+    def args(self) -> dict[str, graphene.Argument]:
+        return {name: graphene.Argument(of, description=words) for name, (of, words) in self._arguments().items()}
+
+    @args.setter
+    def args(self, args: Mapping[str, Any]) -> None:
+        """Arguments are those of the type."""
+
+    def _arguments(self) -> dict[str, tuple[Any, str | None]]:
+        listed = self.record._meta.listed
+        found: dict[str, tuple[Any, str | None]] = {
+            "first": (graphene.Int, f"Rows of the page, {PAGE_SIZE} unless told, at most {MAX_PAGE_SIZE}."),
+            "after": (graphene.String, "The `endCursor` of the page before."),
+        }
+        if listed.orderings:
+            found["order_by"] = (graphene.String, f"One of {', '.join(listed.orderings)}; a leading minus reverses.")
+        if listed.search:
+            found["search"] = (graphene.String, f"Words to look for in {', '.join(listed.search)}.")
+        for name, one in listed.filters.base_filters.items() if listed.filters else ():
+            found[name] = (_type_of(one), str(one.extra.get("help_text") or "") or None)
+        return found
+
+    def _resolve(self, root: Any, info: Any, **given: Any) -> Any:
+        kind = self.record
+        first = _page_size(given.get("first"))
+        keyset = Keyset.of(_listed(kind, info, given))
+        if after := given.get("after"):
+            keyset = keyset.behind(after)
+        rows = self.read(root, keyset, first + 1, given)
+        return _page(kind, keyset, rows[:first], has_more=len(rows) > first, is_first=not after)
+
+    def read(self, root: Any, keyset: Keyset, size: int, given: Mapping[str, Any]) -> list[Any]:
+        """Hook: at most `size` rows of `keyset`."""
+        raise NotImplementedError
+
+
+class Rows(_Connection):
+    """All records of a type that the actor may see."""
+
+    def read(self, root: Any, keyset: Keyset, size: int, given: Mapping[str, Any]) -> list[Any]:
+        return together(keyset.rows[:size]).rows
+
+
+class Children(_Connection):
+    """The records that point at a row by their foreign key `key`; one query for all rows of its list."""
+
+    def __init__(self, type_: Any, key: str, **options: Any) -> None:
+        self._key = key
+        self._column = f"{key}_id"
+        super().__init__(type_, **options)
+
+    def _arguments(self) -> dict[str, tuple[Any, str | None]]:
+        return {name: of for name, of in super()._arguments().items() if name != self._key}
+
+    def read(self, root: Any, keyset: Keyset, size: int, given: Mapping[str, Any]) -> list[Any]:
+        asked = json.dumps([self.record._meta.name, size, given], sort_keys=True, default=str)
+        return children_of(root, asked, self._column, keyset, size)
+
+
+class All(graphene.Field):  # type: ignore[misc]  # graphene has no types
+    """The few records that belong to a row, all of them in a plain list, such as the fields of a signature."""
+
+    def __init__(self, type_: Any, relation: str, **options: Any) -> None:
+        self._relation = relation
+        super().__init__(graphene.List(graphene.NonNull(type_)), required=True, resolver=self._resolve, **options)
+
+    def _resolve(self, row: Any, info: Any) -> list[Any]:
+        kind = record_of(self.type.of_type.of_type)
+        kept = f"_all_{self._relation}"
+
+        def read(rows: list[Any]) -> bool:
+            prefetch_related_objects(rows, Prefetch(self._relation, kind.visible(info), to_attr=kept))
+            together(child for peer in rows for child in getattr(peer, kept))
+            return True
+
+        peers_of(row).once(("all", self._relation), read)
+        found: list[Any] = getattr(row, kept)
+        return found
+
+
+def _listed(kind: type[Record], info: Any, given: Mapping[str, Any]) -> QuerySet[Any]:
+    """The visible rows of a type, filtered, searched and ordered as asked."""
+    listed = kind._meta.listed
+    rows = kind.visible(info).order_by(*_ordering(listed, given.get("order_by")))
+    filters = {name: value for name, value in given.items() if name not in PAGING and value is not None}
+    if filters:
+        rows = _filtered(listed.filters, filters, rows, info)
+    if words := given.get("search"):
+        rows = _searched(rows, words, listed.search)
+    return rows
+
+
+def _filtered(filterset: Any, given: Mapping[str, Any], rows: QuerySet[Any], info: Any) -> QuerySet[Any]:
+    for name, value in given.items():
+        if isinstance(value, str) and "\x00" in value:
+            raise Invalid("unstorable_text", _("Contains a NUL character."), field=name)
+    asked = filterset(data=given, queryset=rows, request=SimpleNamespace(user=actor_of(info)))
+    if not asked.is_valid():
+        problems = [
+            Problem(str(error.code), " ".join(error.messages), name)
+            for name, errors in asked.errors.as_data().items()
+            for error in errors
+        ]
+        raise all_of(problems, code=problems[0].code, message=problems[0].message)
+    found: QuerySet[Any] = asked.qs
+    return found
+
+
+def _searched(rows: QuerySet[Any], words: str, columns: tuple[str, ...]) -> QuerySet[Any]:
+    if "\x00" in words:
+        raise Invalid("unstorable_text", _("Contains a NUL character."), field="search")
+    asked: Any = SimpleNamespace(query_params={"search": words})
+    place: Any = SimpleNamespace(search_fields=columns)
+    return SearchFilter().filter_queryset(asked, rows, place)
+
+
+def _ordering(listed: Any, asked: str | None) -> tuple[str, ...]:
+    if asked is None:
+        ordering: tuple[str, ...] = listed.order_by
+        return ordering
+    if asked.removeprefix("-") not in listed.orderings:
+        message = _("Lists can be ordered by: %(columns)s.") % {"columns": ", ".join(listed.orderings)}
+        raise Invalid("ordering_unknown", message, field="order_by")
+    return (asked,)
+
+
+def _page_size(first: int | None) -> int:
+    if first is None:
+        return PAGE_SIZE
+    if not 1 <= first <= MAX_PAGE_SIZE:
+        raise Invalid("page_size_invalid", _("A page has 1 to 200 rows."), field="first")
+    return first
+
+
+def _page(kind: type[Record], keyset: Keyset, rows: list[Any], *, has_more: bool, is_first: bool) -> Any:
+    connection = kind._meta.connection
+    edges = [connection.Edge(node=row, cursor=keyset.cursor_of(row)) for row in rows]
+    ends = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
+    info = PageInfo(start_cursor=ends[0], end_cursor=ends[1], has_next_page=has_more, has_previous_page=not is_first)
+    return connection(edges=edges, page_info=info)
+
+
+def _type_of(one: Any) -> Any:
+    if isinstance(one, NumberFilter):
+        return graphene.Int
+    return convert_form_field(one.field).get_type() if not _is_list(one) else graphene.List(graphene.String)
+
+
+def _is_list(one: Any) -> bool:
+    return type(one).__name__ == "MultipleChoiceFilter"

@@ -1,0 +1,123 @@
+"""POST /graphql/: one document with its operation and variables, as JSON. No batches, and nothing by GET.
+
+Who asks, how often, and how much they may send is settled as for REST, and refused in its words; what is wrong with the
+document or its operation stands in `errors`, each with its code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import graphene
+from django.db import connection
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationType, execute, get_operation_ast
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from mlops.errors import DomainError, Invalid, Unavailable
+from mlops.graphql.errors import formatted
+from mlops.graphql.limits import GraphQLErrors, admitted
+from mlops.models import User
+
+TIME_LIMIT_S = 10.0
+"""After this long an operation may ask nothing more of the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What resolvers know besides the row: who asks."""
+
+    actor: User
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The body of a request. `query` is the document, whatever its operations are."""
+
+    query: str
+    variables: Mapping[str, Any]
+    operation: str | None
+
+    @classmethod
+    def of(cls, body: Any) -> Asked:
+        """Raises `Invalid` (`not_an_object`, `required`, `unknown_field`, `not_a_string`)."""
+        if not isinstance(body, dict):
+            raise Invalid("not_an_object", _('Send one operation, such as {"query": "{ listPrograms { ... } }"}.'))
+        for name in body:
+            if name not in ("query", "variables", "operationName", "extensions"):
+                raise Invalid("unknown_field", _("There is no such field."), field=name)
+        query, variables = body.get("query"), body.get("variables")
+        operation = body.get("operationName")
+        if not isinstance(query, str) or not query:
+            raise Invalid("required", _("The document of the operation is missing."), field="query")
+        if not isinstance(variables, dict | None):
+            raise Invalid("not_an_object", _("Variables are an object."), field="variables")
+        if not isinstance(operation, str | None):
+            raise Invalid("not_a_string", _("Expected a string."), field="operationName")
+        return cls(query, variables or {}, operation)
+
+
+class GraphQLView(APIView):
+    """The endpoint of one schema."""
+
+    schema: Any = None  # a graphene.Schema; drf-spectacular has another use for the name, and skips this view
+
+    @extend_schema(exclude=True)  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+    def post(self, request: Request) -> Response:
+        actor: Any = request.user  # IsAuthenticated stands before every action
+        asked = Asked.of(request.data)
+        result = answered(self.schema, asked, actor)
+        has_begun = result.data is not None or any(error.path for error in result.errors or ())
+        body: dict[str, Any] = {"data": result.data} if has_begun else {}
+        if result.errors:
+            body["errors"] = [formatted(error) for error in result.errors]
+        return Response(body, status=200 if has_begun else 400)
+
+
+def answered(schema: graphene.Schema, asked: Asked, actor: User) -> ExecutionResult:
+    """The result of a query or a mutation; subscriptions have another address."""
+    try:
+        document = admitted(schema.graphql_schema, asked.query, asked.variables, asked.operation)
+        _refuse_subscription(document, asked.operation)
+    except GraphQLErrors as refusal:
+        return ExecutionResult(errors=refusal.errors)
+    except DomainError as refusal:
+        return ExecutionResult(errors=[_as_graphql_error(refusal)])
+    with connection.execute_wrapper(_Deadline()):
+        result = execute(
+            schema.graphql_schema,
+            document,
+            context_value=Context(actor),
+            variable_values=dict(asked.variables),
+            operation_name=asked.operation,
+        )
+    assert isinstance(result, ExecutionResult)  # nothing here is awaitable
+    return result
+
+
+def _as_graphql_error(refusal: DomainError) -> GraphQLError:
+    return GraphQLError(refusal.message, extensions={"code": refusal.code})
+
+
+def _refuse_subscription(document: DocumentNode, operation: str | None) -> None:
+    asked = get_operation_ast(document, operation)
+    if asked is not None and asked.operation is OperationType.SUBSCRIPTION:
+        raise Invalid("graphql_subscription_elsewhere", _("Subscriptions are asked for over WebSocket."))
+
+
+class _Deadline:
+    """Lets queries through for `TIME_LIMIT_S`. Raises `Unavailable` (`graphql_timeout`) afterwards."""
+
+    def __init__(self) -> None:
+        self._ends = time.monotonic() + TIME_LIMIT_S
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if time.monotonic() > self._ends:
+            raise Unavailable("graphql_timeout", _("The operation took too long. Ask for less at once."))
+        return execute(sql, params, many, context)

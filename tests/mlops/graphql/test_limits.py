@@ -1,0 +1,109 @@
+"""What a document may ask, whatever the schema: here that of the project."""
+
+from __future__ import annotations
+
+import pytest
+from graphql import print_ast
+
+from config.graphql import schema
+from mlops.errors import Invalid
+from mlops.graphql.limits import MAX_ALIASES, GraphQLErrors, admitted
+
+LIST = "listPrograms { edges { node { %s } } }"
+
+
+def refusal_of(source: str, **variables: object) -> str:
+    with pytest.raises(Invalid) as refusal:
+        admitted(schema.graphql_schema, source, variables)
+    return refusal.value.code
+
+
+def invalid(source: str) -> list[str]:
+    with pytest.raises(GraphQLErrors) as refusal:
+        admitted(schema.graphql_schema, source, {})
+    return [error.message for error in refusal.value.errors]
+
+
+def deep(levels: int) -> str:
+    return (
+        "{ node(id: 1) { id "
+        + "... on Module { program { modules { edges { node { id " * levels
+        + "} } } } } " * levels
+        + "} }"
+    )
+
+
+def test_an_ordinary_document_is_admitted() -> None:
+    source = "{ " + LIST % "name modules(first: 5) { edges { node { key } } }" + " }"
+    assert print_ast(admitted(schema.graphql_schema, source, {}))
+
+
+def test_depth_is_limited() -> None:
+    assert refusal_of(deep(4).replace("modules {", "modules(first: 1) {")) == "graphql_too_deep"
+
+
+@pytest.mark.parametrize("levels", [50, 200])
+def test_what_is_nested_ever_deeper_is_not_even_read(levels: int) -> None:
+    (message,) = invalid(deep(levels))
+    assert "nested too deeply" in message
+
+
+def test_aliases_are_limited() -> None:
+    aliases = " ".join(f"a{number}: node(id: 1) {{ id }}" for number in range(MAX_ALIASES + 1))
+    assert refusal_of("{ " + aliases + " }") == "graphql_too_many_aliases"
+
+
+def test_a_thousand_aliases_are_refused_as_soon_as_they_are_read() -> None:
+    (message,) = invalid("{ " + " ".join(f"a{number}: node(id: 1) {{ id }}" for number in range(1000)) + " }")
+    assert "more than" in message
+
+
+def test_a_list_costs_its_page_at_every_level() -> None:
+    modules = "modules(first: %s) { edges { node { key signature { fields { name } } } } }"
+    assert (
+        refusal_of("{ listPrograms(first: 200) { edges { node { " + modules % 200 + " } } } }") == "graphql_too_costly"
+    )
+    admitted(schema.graphql_schema, "{ listPrograms(first: 10) { edges { node { " + modules % 5 + " } } } }", {})
+
+
+def test_a_page_that_a_variable_sizes_costs_as_much() -> None:
+    source = """query Q($n: Int) {
+        listPrograms(first: $n) { edges { node { modules(first: $n) { edges { node { key } } } } } } }"""
+    assert refusal_of(source, n=200) == "graphql_too_costly"
+    admitted(schema.graphql_schema, source, {"n": 20})
+
+
+def test_fragments_count_wherever_they_are_spread_named_or_inline() -> None:
+    named = """query { listPrograms(first: 200) { edges { node { ...All } } } }
+        fragment All on Program { modules(first: 200) { edges { node { key } } } }"""
+    inline = """query { listPrograms(first: 200) { edges { node { ... on Program {
+        ... { modules(first: 200) { edges { node { key } } } } } } } } }"""
+    assert refusal_of(named) == refusal_of(inline) == "graphql_too_costly"
+
+
+@pytest.mark.timeout(20)  # one by one they would take centuries
+def test_fragments_that_double_each_other_take_no_time() -> None:
+    doubling = " ".join(
+        f"fragment F{number} on Program {{ ...F{number + 1} ...F{number + 1} }}" for number in range(60)
+    )
+    source = "{ " + LIST % "...F0" + " } " + doubling + " fragment F60 on Program { id name }"
+    assert refusal_of(source) == "graphql_too_costly"
+
+
+def test_fragments_that_contain_themselves_are_refused() -> None:
+    messages = invalid("{ " + LIST % "...F" + " } fragment F on Program { ...G } fragment G on Program { ...F }")
+    assert "Cannot spread fragment" in messages[0]
+
+
+def test_introspection_does_not_flood() -> None:
+    flood = "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }"
+    (message,) = invalid(flood)
+    assert "introspection depth" in message
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["", "{", "{ nothing }", "query A { node(id: 1) { id } } query A { node(id: 1) { id } }", "\x00", "#" * 9_000],
+)
+def test_what_is_no_document_is_said_to_be_none(source: str) -> None:
+    assert invalid(source)
