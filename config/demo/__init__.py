@@ -23,18 +23,24 @@ from executions.services.process import ExecutionProcess
 from mlops.errors import DomainError
 from programs.models import Program
 
-__all__ = ["DemoFailed", "Output", "login_line", "main_job", "prepare"]
+__all__ = ["DemoFailed", "Output", "first_run", "login_line", "main_job", "prepare"]
 
 
-def prepare(stdout: Output) -> Credentials | None:
-    """Load the sample if there is no program yet; the admin's login if it was made now, which is written as well."""
+def first_run(stdout: Output) -> None:
+    """On a database without programs: load the sample and do the main job, whoever has an account already."""
+    if prepare(stdout):
+        main_job(stdout)
+
+
+def prepare(stdout: Output) -> bool:
+    """Load the sample if there is no program yet, and write the admin's login if it was made now; whether it did."""
     if Program.objects.exists():
-        return None
+        return False
     write(stdout, "Loading the sample workspace.")
     credentials = load_sample(lambda line: write(stdout, f"  {line}"))
     if credentials is not None:
         write(stdout, f"  {login_line(credentials)}")
-    return credentials
+    return True
 
 
 def login_line(credentials: Credentials) -> str:

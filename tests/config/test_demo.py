@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from io import StringIO
 
@@ -9,8 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from config.demo import improving, main_job, prepare, working
+from config.demo import first_run, improving, main_job, prepare, working
 from config.demo.executing import ASYNCHRONOUS, Executing
+from config.demo.improving import Improving
 from config.demo.output import Page
 from config.sample import texts
 from config.sample.loading import USER, load_sample
@@ -54,6 +56,33 @@ def executed() -> str:
     with working() as here:
         Executing(Page(output), here).show()
     return output.getvalue()
+
+
+def improved() -> str:
+    """What the second half shows."""
+    output = StringIO()
+    with working():
+        Improving(Page(output)).show()
+    return output.getvalue()
+
+
+def table_of(shown: str) -> dict[str, list[str]]:
+    """Before and after, by the name of the row."""
+    lines = shown.partition("9. Before and after, on the sealed test set\n")[2].splitlines()[:7]
+    assert lines[0].split() == ["before", "after"]
+    return {line[3:21].strip(): re.split(r"\s{2,}", line[21:].strip()) for line in lines[1:]}
+
+
+def expected_table(*evaluations: Evaluation) -> dict[str, list[str]]:
+    scores = [evaluation.scores.get() for evaluation in evaluations]
+    return {
+        "score": [f"{100 * score.mean:.1f} %" for score in scores],
+        "95 % interval": [f"{100 * score.low:.1f} %..{100 * score.high:.1f} %" for score in scores],
+        "majority baseline": [f"{100 * score.majority_baseline:.1f} %" for score in scores],
+        "calls": [str(evaluation.calls) for evaluation in evaluations],
+        "cost": ["0 USD" for _ in evaluations],
+        "seconds": [f"{evaluation.seconds:.1f}" for evaluation in evaluations],
+    }
 
 
 def test_every_step_is_shown_and_stored() -> None:
@@ -107,15 +136,38 @@ def test_triage_gets_better_on_the_test_set_and_is_deployed_and_a_second_time_it
     assert (before.done, after.done) == (337, 337)
     old, new = before.scores.get(), after.scores.get()
     assert old.mean < new.low
-    assert f"{100 * old.mean:.1f} %" in shown
-    assert f"{100 * new.mean:.1f} %" in shown
+    assert table_of(shown) == expected_table(before, after)
+    assert (before.calls, after.calls) == (337, 337)
+    assert 0 < old.majority_baseline < old.mean
+    assert re.search(r"difference \+\d+\.\d points, 95 % interval \+\d+\.\d to \+\d+\.\d, p = ", shown)
+    assert "10. triage@2 is in production now, and answers" in shown
     assert Execution.objects.latest("id").program == second
 
-    worked, shown = show()
-    assert worked, shown
-    assert "nothing is deployed" in shown
+    shown = improved()
+    assert "warning: Nothing was found that differs from the program as it was." in shown
+    assert "Nothing better was found: nothing is deployed." in shown
+    assert "9. Before and after" not in shown
+    assert Optimization.objects.latest("id").result_program is None
     assert Program.objects.filter(name="triage").count() == 2
     assert Deployment.objects.filter(program__name="triage").count() == 2
+
+
+def test_a_result_that_is_not_proven_better_is_shown_and_not_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single example as demo proves nothing."""
+    monkeypatch.setattr(improving, "DEMOS", 1)
+    load_sample(str)
+    shown = improved()
+    optimization = Optimization.objects.get()
+    result = optimization.result_program
+    assert result is not None
+    assert (optimization.state, optimization.is_better) == ("completed", False)
+    before, after = Evaluation.objects.filter(dataset__type=DatasetType.TEST).order_by("id")
+    assert (after.program, after.done) == (result, 337)
+    assert table_of(shown) == expected_table(before, after)
+    assert shown.endswith("   Not proven better at 95 % on all messages: nothing is deployed.\n")
+    assert (result.status, optimization.program.status) == ("draft", "production")
+    assert Deployment.objects.filter(program__name="triage").count() == 1
+    assert not Execution.objects.exists()
 
 
 def test_where_the_budget_cannot_suffice_nothing_is_compiled_and_the_job_ends_well(
@@ -133,10 +185,21 @@ def test_where_the_budget_cannot_suffice_nothing_is_compiled_and_the_job_ends_we
 
 def test_an_empty_database_is_prepared_once() -> None:
     first, second = StringIO(), StringIO()
-    credentials = prepare(first)
-    assert credentials is not None
-    assert first.getvalue().count(credentials.password) == 1
-    assert prepare(second) is None
+    assert prepare(first)
+    assert first.getvalue().count("Log in as admin with the password ") == 1
+    assert not prepare(second)
+    assert second.getvalue() == ""
+
+
+def test_the_first_run_does_the_main_job_also_where_an_admin_was_made_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(improving, "_budget", lambda: Budget(calls=10))
+    User.objects.create_superuser("boss", password="so long a password")
+    first, second = StringIO(), StringIO()
+    first_run(first)
+    assert "Log in as" not in first.getvalue()
+    assert "1. Language model" in first.getvalue()
+    assert Execution.objects.filter(state=ExecutionState.COMPLETED).count() == ASYNCHRONOUS + 2
+    first_run(second)
     assert second.getvalue() == ""
 
 

@@ -1,6 +1,6 @@
 """`manage.py serve`: the web server, a Celery worker and beat in one process; nothing else has to run.
 
-On an empty database the sample workspace is loaded first and the main job runs once, step by step.
+On a database without programs the sample workspace is loaded first and the main job runs once, step by step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config.celery import app
-from config.demo import main_job, prepare
+from config.demo import first_run
 from config.embedded import STOP_S, EmbeddedBeat, EmbeddedWorker
 from mlops.api.health import broker_answers
 from mlops.services.jobs import stop_working
@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
 
 
 class Command(BaseCommand):
-    help = "Serve admin, REST, worker and beat in one process; an empty database gets the sample workspace first."
+    help = "Serve admin, REST, worker and beat in one process; without any program the sample is loaded first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
@@ -75,8 +75,7 @@ class Command(BaseCommand):
         if not broker_answers():
             raise CommandError("REDIS_URL: nothing answers there; expected the address of a running Redis, or none")
         taken = self._listening(host, port)
-        if prepare(self.stdout) is not None:
-            main_job(self.stdout)
+        first_run(self.stdout)
         embedded = settings.SIGNET_IS_EMBEDDED and not no_worker
         worker = EmbeddedWorker(app) if embedded else None
         beat = EmbeddedBeat(app)
