@@ -129,11 +129,13 @@ user_policy = Policy(
         "view": any_of(admins, itself),
         "create": admins,
         "change": admins,
+        "change_own_password": itself,
         "deactivate": admins,
         "grant_credits": admins,
         "refund_credits": admins,
         "repair_balance": admins,
     },
+    scopes={"change_own_password": Scope.ADMIN},
     sight=itself,
 )
 

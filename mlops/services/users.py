@@ -78,6 +78,16 @@ def set_password(*, actor: User, user: User, password: str) -> User:
         return save_with_history(user, actor=actor, reason="set_password", update_fields=["password"])
 
 
+@verb(user_policy, "change_own_password")
+def change_own_password(*, actor: User, password: str) -> User:
+    """Set one's own password; whether the old one is known is for the edge to ask. Raises as `set_password`."""
+    user_policy.check(actor, "change_own_password", actor)
+    with transaction.atomic():
+        user = locked(User(pk=actor.pk))
+        _set_password(user, password)
+        return save_with_history(user, actor=actor, reason="change_own_password", update_fields=["password"])
+
+
 @verb(user_policy, "deactivate")
 def deactivate_user(*, actor: User, user: User) -> User:
     """Close an account: no login, no token, its rows stay. Repeating it changes nothing.

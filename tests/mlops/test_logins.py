@@ -374,3 +374,45 @@ def test_requests_that_log_nobody_in_do_not_look_for_locks(boss: User) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert client.get("/api/v1/users/").status_code == 200
     assert not [query for query in queries.captured_queries if "axes" in query["sql"]]
+
+
+# One's own password
+
+CHANGE = "/admin/password_change/"
+NEW_PASSWORD = "a-longer-password-7"
+
+
+def changed_in(client: Client, **different: str) -> Any:
+    form = {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD, **different}
+    return client.post(CHANGE, form)
+
+
+def test_whoever_changes_their_password_is_on_record_and_their_other_sessions_end(boss: User) -> None:
+    here, elsewhere = Client(), Client()
+    for client in (here, elsewhere):
+        log_in("boss", PASSWORD, client)
+
+    answer = changed_in(here)
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/password_change/done/")
+    state = boss.history.latest()
+    assert (state.history_user, state.history_change_reason, state.history_source) == (
+        boss,
+        "change_own_password",
+        "admin",
+    )
+    assert [client.get("/admin/").status_code for client in (here, elsewhere)] == [200, 302]
+    assert log_in("boss", NEW_PASSWORD).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"old_password": "guessed"}, {"new_password2": "other"}, {"new_password1": "a", "new_password2": "a"}]
+)
+def test_a_password_that_is_not_changed_leaves_nothing(boss: User, wrong: dict[str, str]) -> None:
+    client, states = Client(), boss.history.count()
+    client.force_login(boss)
+
+    assert "error" in changed_in(client, **wrong).content.decode()
+
+    assert boss.history.count() == states
+    assert User.objects.get(pk=boss.pk).check_password(PASSWORD)

@@ -108,6 +108,7 @@ TABLE = (
     ),
     Line("budgets", ADMINS, ("create_budget", "update_budget", "delete_budget")),
     Line("histories: put a record back", INSIDE, ("revert",)),
+    Line("own password: change", EVERYBODY, ("change_own_password",)),
     Line("own tokens: make, rotate", frozenset({Person.OWNER}), ("create_token", "rotate_token")),
     Line("own tokens: revoke", ADMINS | {Person.OWNER}, ("revoke_token",)),
 )  # fmt: skip

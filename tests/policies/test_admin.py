@@ -34,8 +34,10 @@ def asked_of() -> Iterator[tuple[Edge, str]]:
 
 
 def address_of(edge: Edge, row: Model | None) -> str:
-    """Inlines are sent with their page, bulk actions to the list."""
-    label, page = edge.name.split(" ", 1)
+    """Inlines are sent with their page, bulk actions to the list. What belongs to no model is the site's own."""
+    label, _space, page = edge.name.partition(" ")
+    if not page:
+        return reverse(f"admin:{label}")
     page = {"inline": "change", "action": "changelist"}.get(page.partition(" ")[0], page)
     is_of_list = page in ("add", "changelist", *page_of(label).actions_list)
     return reverse(f"admin:{label.replace('.', '_')}_{page}", args=[] if is_of_list or row is None else [row.pk])
@@ -57,7 +59,7 @@ def form_of(client: Client, address: str) -> dict[str, Any]:
 
 def sent(world: World, edge: Edge, case: Case) -> dict[str, Any]:
     """The form as an admin sees it, filled in; nobody needs to see a form to send it."""
-    page = edge.name.split(" ", 1)[1]
+    page = edge.name.partition(" ")[2]
     if page in FORMS or page.startswith("inline"):
         return {**form_of(world.browsers[Person.ADMIN], address_of(edge, case.page or case.row)), **case.form}
     if page.startswith("action"):

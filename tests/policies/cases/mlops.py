@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from axes.models import AccessAttempt
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
@@ -18,6 +19,7 @@ from tests.policies.case import Case, case
 from tests.policies.people import World
 
 SECRET = "sk-of-a-test"
+OLD_PASSWORD = "a-long-password-6"
 
 
 def once() -> dict[str, str]:
@@ -41,6 +43,16 @@ def update_user(world: World) -> Case:
 def set_password(world: World) -> Case:
     form = {"password": "a-long-password-7"}
     return Case({"user": world.owner, **form}, world.owner, form=form)
+
+
+@case("change_own_password")
+def change_own_password(world: World) -> Case:
+    old, new = make_password(OLD_PASSWORD), "a-long-password-7"
+    User.objects.update(password=old)
+    for person, user in world.users.items():
+        user.password = old
+        world.browsers[person].force_login(user)
+    return Case({"password": new}, form={"old_password": OLD_PASSWORD, "new_password1": new, "new_password2": new})
 
 
 @case("deactivate_user")
