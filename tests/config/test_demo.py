@@ -76,13 +76,18 @@ def table_of(shown: str) -> dict[str, list[str]]:
 def expected_table(*evaluations: Evaluation) -> dict[str, list[str]]:
     scores = [evaluation.scores.get() for evaluation in evaluations]
     return {
-        "score": [f"{100 * score.mean:.1f} %" for score in scores],
-        "95 % interval": [f"{100 * score.low:.1f} %..{100 * score.high:.1f} %" for score in scores],
-        "majority baseline": [f"{100 * score.majority_baseline:.1f} %" for score in scores],
+        "score": [percent(score.mean) for score in scores],
+        "95 % interval": [f"{percent(score.low)}..{percent(score.high)}" for score in scores],
+        "majority baseline": [percent(score.majority_baseline) for score in scores],
         "calls": [str(evaluation.calls) for evaluation in evaluations],
         "cost": ["0 USD" for _ in evaluations],
         "seconds": [f"{evaluation.seconds:.1f}" for evaluation in evaluations],
     }
+
+
+def percent(share: float | None) -> str:
+    assert share is not None
+    return f"{100 * share:.1f} %"
 
 
 def test_every_step_is_shown_and_stored() -> None:
@@ -135,10 +140,12 @@ def test_triage_gets_better_on_the_test_set_and_is_deployed_and_a_second_time_it
     assert (before.program, after.program) == (first, second)
     assert (before.done, after.done) == (337, 337)
     old, new = before.scores.get(), after.scores.get()
+    assert old.mean is not None
+    assert new.low is not None
     assert old.mean < new.low
     assert table_of(shown) == expected_table(before, after)
     assert (before.calls, after.calls) == (337, 337)
-    assert 0 < old.majority_baseline < old.mean
+    assert 0 < (old.majority_baseline or 0) < old.mean
     assert re.search(r"difference \+\d+\.\d points, 95 % interval \+\d+\.\d to \+\d+\.\d, p = ", shown)
     assert "10. triage@2 is in production now, and answers" in shown
     assert Execution.objects.latest("id").program == second
