@@ -17,9 +17,10 @@ def work() -> None:
 
 @shared_task(name="optimizations.sweep")
 def sweep() -> None:
-    """Look after what lost workers have left, and after what schedules have started."""
+    """Look after what lost workers have left, and after what schedules have started or failed to start."""
     working.sweep_optimizations()
     schedules.settle_started()
+    running_schedules.run_interrupted()
 
 
 @shared_task(name=schedules.TASK)

@@ -38,12 +38,24 @@ def once(create: Callable[[], M], model: type[M], *, actor: User, key: str, cont
     (`idempotency_key_reused`) for the key of another request, `Invalid` (`idempotency_key_invalid`), and what `create`
     raises.
     """
+    return once_ready(lambda: create, model, actor=actor, key=key, content=content)
+
+
+def once_ready(
+    prepare: Callable[[], Callable[[], M]], model: type[M], *, actor: User, key: str, content: Any
+) -> tuple[M, bool]:
+    """As `once`, for what reads much before it writes: `prepare` reads, and gives what creates the row.
+
+    It is called outside of the transaction in which the key is spent, so that nobody who writes waits for it; of many
+    at once each prepares and one creates. Raises what `prepare` raises, too.
+    """
     if not key:
-        return create(), False
+        return prepare()(), False
     _check(key)
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
     if earlier := _earlier(model, actor, key, digest):
         return earlier, True
+    create = prepare()
     try:
         with transaction.atomic():
             row = create()

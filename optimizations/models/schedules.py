@@ -15,7 +15,7 @@ from mlops.models.history import TracedHistory
 from optimizations.querysets import ScheduleQuerySet
 from programs.types import NAME_PATTERN
 
-RUN_FIELDS = ("due_after", "last_run_at", "last_kind", "last_id", "last_result", "last_error")
+RUN_FIELDS = ("due_after", "claimed_at", "last_run_at", "last_kind", "last_id", "last_result", "last_error")
 """What a run writes: no change of the schedule, so that its history leaves them out."""
 
 VERB_CHOICES = [("compile", _("Compile")), ("evaluate", _("Evaluate"))]
@@ -50,6 +50,9 @@ class Schedule(Record):
     )
     due_after = models.DateTimeField(
         default=timezone.now, editable=False, help_text=_("Due minutes up to here are done with.")
+    )
+    claimed_at = models.DateTimeField(
+        null=True, editable=False, help_text=_("When a due minute was taken that has not led to a start yet.")
     )
     last_run_at = models.DateTimeField(_("last run at"), null=True, editable=False)
     last_kind = models.CharField(_("last started"), max_length=32, blank=True, editable=False)

@@ -87,7 +87,8 @@ def create_schedule(
         is_enabled=is_enabled,
         deploy_if_better=deploy_if_better,
     )
-    _check(schedule)
+    _check_form(schedule)
+    _check_arguments(schedule)
     with transaction.atomic():
         _refuse_taken_name(schedule)
         _set_periodic_task(schedule)
@@ -96,26 +97,47 @@ def create_schedule(
 
 @verb(schedule_policy, "change")
 def change_schedule(*, actor: User, schedule: Schedule, **changes: Unpack[ScheduleChanges]) -> Schedule:
-    """Change a schedule. Whoever changes more than its name, or switches it on, becomes its owner.
+    """Change a schedule. Whoever changes more than its name, or switches it on, becomes its owner, for whom the
+    arguments are looked at again.
 
     What was due before a change of the time is not made up for. Raises as `create_schedule` does.
     """
     schedule_policy.check(actor, "change", schedule)
+    ahead = Schedule.objects.filter(pk=schedule.pk).first()
+    if ahead is None:
+        raise schedule_policy.not_found()
+    if _change(ahead, actor, changes):
+        _check_arguments(ahead)  # reads much, so not under the lock
     with transaction.atomic():
         current = locked(schedule)
-        before = {name: getattr(current, name) for name in changes}
-        for name, value in changes.items():
-            setattr(current, name, value)
-        changed = {name for name, value in before.items() if value != getattr(current, name)}
-        is_switched_on = "is_enabled" in changed and current.is_enabled
-        if changed & (WHAT | WHEN) or is_switched_on:
-            current.user = actor
-        _check(current)
+        if _change(current, actor, changes):
+            if wish_of(current) != wish_of(ahead):  # somebody else has changed it meanwhile
+                _check_arguments(ahead := current)
+            current.program_name = ahead.program_name
         _refuse_taken_name(current)
-        if changed & WHEN or is_switched_on:
-            current.due_after = timezone.now()
         _set_periodic_task(current)
         return _saved(current, actor=actor, reason="change")
+
+
+def _change(schedule: Schedule, actor: User, changes: ScheduleChanges) -> bool:
+    """Change the row in hand; whether `actor` becomes its owner thereby."""
+    before = {name: getattr(schedule, name) for name in changes}
+    for name, value in changes.items():
+        setattr(schedule, name, value)
+    changed = {name for name, value in before.items() if value != getattr(schedule, name)}
+    _check_form(schedule)
+    is_switched_on = "is_enabled" in changed and schedule.is_enabled
+    if changed & WHEN or is_switched_on:
+        schedule.due_after, schedule.claimed_at = timezone.now(), None
+    takes_over = bool(changed & (WHAT | WHEN)) or is_switched_on
+    if takes_over:
+        schedule.user = actor
+    return takes_over
+
+
+def wish_of(schedule: Schedule) -> tuple[Any, ...]:
+    """What it does, and for whom."""
+    return schedule.user_id, schedule.verb, schedule.arguments
 
 
 @verb(schedule_policy, "delete")
@@ -152,10 +174,12 @@ def settle_started() -> None:
         after_optimization(optimization)
 
 
-def settle_jobs_of(schedule: Schedule) -> None:
-    """The same for the jobs of one schedule, before it starts the next one."""
-    for optimization in _untaken().filter(source_id=schedule.pk):
+def settle_jobs_of(schedule: Schedule) -> bool:
+    """The same for the jobs of one schedule, before it starts the next one; whether there were any."""
+    untaken = list(_untaken().filter(source_id=schedule.pk))
+    for optimization in untaken:
         after_optimization(optimization)
+    return bool(untaken)
 
 
 def after_optimization(optimization: Optimization) -> None:
@@ -222,7 +246,7 @@ def _refuse_other_production(compared: Program) -> None:
             raise Conflict("production_changed", message % {"production": row, "compared": compared})
 
 
-def _check(schedule: Schedule) -> None:
+def _check_form(schedule: Schedule) -> None:
     if not isinstance(schedule.name, str) or not re.fullmatch(NAME_PATTERN, schedule.name):
         raise Invalid(
             "name_invalid",
@@ -236,6 +260,10 @@ def _check(schedule: Schedule) -> None:
             "deploy_if_better_invalid", _("Only what was compiled can be deployed."), field="deploy_if_better"
         )
     crontab_of(schedule.crontab, schedule.time_zone)
+
+
+def _check_arguments(schedule: Schedule) -> None:
+    """Look at them as the verb would, for the owner, and note whose program they name."""
     program = check_arguments(owner=schedule.user, verb=schedule.verb, arguments=schedule.arguments)
     schedule.program_name = program.name
 

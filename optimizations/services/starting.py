@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NotRequired, Unpack
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from executions.services.metrics import freeze_metric
 from mlops.models import User
 from mlops.sanitiser import refuse_unstorable
 from mlops.services.credits import MAX_AMOUNT, Subject, credits_for, reserve
-from mlops.services.idempotency import once
+from mlops.services.idempotency import once_ready
 from mlops.services.jobs import ring
 from mlops.services.locking import locked
 from mlops.verbs import verb
@@ -34,11 +35,10 @@ QUEUE = "ml_training"
 
 
 class StartOptions(CompileOptions):
-    """Also where the compile comes from, and the key that makes the request happen once."""
+    """Also where the compile comes from."""
 
     source_kind: NotRequired[str]
     source_id: NotRequired[UUID | None]
-    idempotency_key: NotRequired[str]
 
 
 @verb(compile_policy, "compile")
@@ -65,14 +65,16 @@ def compile_program(
     dataset: Dataset,
     metric: Metric,
     optimizer: str,
+    idempotency_key: str = "",
     **options: Unpack[StartOptions],
 ) -> Optimization:
     """Have a worker look for better prompts of `program` on the training set `dataset`; the pending optimization.
 
     `options`: `params` of the optimizer, `validation_set` (without one a seeded part of `dataset` is split off),
     `budget` for everything that the job does, `seed`, `prompt_model` (proposes instructions; the program's default
-    model otherwise), `source_kind` and `source_id`, `idempotency_key`. Datasets, metric and the program's signatures
-    and corpora are frozen. What people should know before it begins stands in `warnings`.
+    model otherwise), `source_kind` and `source_id`. An `idempotency_key` makes the request happen once. Datasets,
+    metric and the program's signatures and corpora are frozen. What people should know before it begins stands in
+    `warnings`.
 
     Raises `Forbidden`, `NotFound`, `Invalid` (`optimizer_unknown`, `optimizer_not_offered`, `optimizer_params_invalid`,
     `training_set_too_small`, `validation_set_missing`, `nothing_to_optimize`, `program_not_repeatable`,
@@ -80,24 +82,44 @@ def compile_program(
     `budget_too_small`, and what `evaluate_program` says to a program, dataset and metric), `Conflict`
     (`dataset_sealed`, `dataset_importing`, `idempotency_key_reused`) and `InsufficientCredits` (`price_unknown`).
     """
-    key = options.pop("idempotency_key", "")
+
+    def prepare() -> Callable[[], Optimization]:
+        return ready_compile(
+            actor=actor, program=program, dataset=dataset, metric=metric, optimizer=optimizer, **options
+        )
+
+    content = [str(program.pk), str(dataset.pk), str(metric.pk), optimizer, _content(options)]
+    optimization, _is_repeated = once_ready(prepare, Optimization, actor=actor, key=idempotency_key, content=content)
+    return optimization
+
+
+def ready_compile(
+    *,
+    actor: User,
+    program: Program,
+    dataset: Dataset,
+    metric: Metric,
+    optimizer: str,
+    **options: Unpack[StartOptions],
+) -> Callable[[], Optimization]:
+    """Read and check all that `compile_program` looks at; what comes back stores the pending optimization.
+
+    Reading the datasets takes a while, storing does not: whoever holds a lock calls this before, and the result then.
+    Raises as `compile_program` does.
+    """
     source_kind, source_id = options.pop("source_kind", ""), options.pop("source_id", None)
     refuse_unstorable(source_kind, "source_kind")
+    wanted = asked(actor=actor, program=program, dataset=dataset, metric=metric, optimizer=optimizer, options=options)
+    estimate = estimate_of(wanted)
+    refuse_too_small(wanted, estimate)
 
-    def create() -> Optimization:
-        wanted = asked(
-            actor=actor, program=program, dataset=dataset, metric=metric, optimizer=optimizer, options=options
-        )
-        estimate = estimate_of(wanted)
-        refuse_too_small(wanted, estimate)
+    def store() -> Optimization:
         with transaction.atomic():
             optimization = _stored(actor, wanted, estimate, source_kind, source_id)
             ring(TASK, QUEUE)
         return optimization
 
-    content = [str(program.pk), str(dataset.pk), str(metric.pk), optimizer, _content(options)]
-    optimization, _is_repeated = once(create, Optimization, actor=actor, key=key, content=content)
-    return optimization
+    return store
 
 
 def _stored(
