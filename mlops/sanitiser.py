@@ -1,9 +1,9 @@
 """The one place that decides which JSON and text may be stored.
 
-PostgreSQL refuses what SQLite keeps: NUL in text and JSON, lone surrogates, NaN and infinities. In what people send
-they are refused with the path of the field (`refuse_unstorable`); in what a model answered they are replaced and the
-value is flagged (`replace_unstorable`), so that nothing that was paid for is lost. Secrets that come back in an answer
-are taken out of it (`hide`).
+PostgreSQL refuses what SQLite keeps: NUL in text and JSON, lone surrogates, NaN and infinities; and Python neither
+writes nor reads integers of more than 4,300 digits. In what people send they are refused with the path of the field
+(`refuse_unstorable`); in what a model answered they are replaced and the value is flagged (`replace_unstorable`), so
+that nothing that was paid for is lost. Secrets that come back in an answer are taken out of it (`hide`).
 """
 
 from __future__ import annotations
@@ -21,17 +21,30 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 HIDDEN = "[hidden]"
 MAX_DEPTH = 32
+MAX_INTEGER_BITS = 14_284
+"""The longest integer that Python writes and reads as text: 4,300 digits."""
 
 
 def problem_in(value: Any, path: str = "", depth: int = 0) -> Problem | None:
     """The first reason why `value` cannot be stored, or None. `path` names the value in the caller's words."""
     if isinstance(value, str):
         return _problem_in_text(value, path)
-    if isinstance(value, float):
-        return None if math.isfinite(value) else Problem("not_a_number", "NaN and infinities are not allowed.", path)
+    if isinstance(value, int | float):
+        return _problem_in_number(value, path)
     if isinstance(value, dict | list | tuple):
         return _problem_in_members(value, path, depth)
     return None
+
+
+def is_too_large(value: int) -> bool:
+    """Whether nobody could read it again."""
+    return value.bit_length() > MAX_INTEGER_BITS
+
+
+def _problem_in_number(number: float, path: str) -> Problem | None:
+    if isinstance(number, int):
+        return Problem("number_too_large", "At most 4,300 digits.", path) if is_too_large(number) else None
+    return None if math.isfinite(number) else Problem("not_a_number", "NaN and infinities are not allowed.", path)
 
 
 def _problem_in_text(text: str, path: str) -> Problem | None:
@@ -54,7 +67,8 @@ def _problem_in_members(value: Any, path: str, depth: int) -> Problem | None:
 
 
 def refuse_unstorable(value: Any, path: str = "") -> None:
-    """Raise `Invalid` (code `unstorable_text`, `not_a_number` or `too_deep`) for input that no database keeps."""
+    """Raise `Invalid` for input that no database keeps (code `unstorable_text`, `not_a_number`, `number_too_large` or
+    `too_deep`)."""
     if problem := problem_in(value, path):
         raise Invalid(problem.code, problem.message, field=problem.field)
 
@@ -90,7 +104,7 @@ def hide(value: Any, secrets: Collection[str]) -> Any:
 def _cleaned(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return _UNSTORABLE.sub(REPLACEMENT, value)
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, int | float) and _problem_in_number(value, ""):
         return None
     if isinstance(value, dict | list | tuple) and depth >= MAX_DEPTH:
         return "..."

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import orjson
 from django.utils.translation import gettext as _
 
 from executions.api.representation import in_detail, usd
@@ -18,6 +17,7 @@ from executions.types import Mode, Source
 from mlops.api.authentication import cached_actor, token_unknown
 from mlops.api.bodies import parse_json
 from mlops.api.problems import CONTENT_TYPE, problem_of
+from mlops.encoding import encoded
 from mlops.errors import Invalid, Problem, Unauthenticated, Unavailable, all_of
 from mlops.models import User
 from mlops.money import as_decimal
@@ -58,7 +58,7 @@ async def reply_to(*, actor: User, reference: str, raw: bytes, headers: Mapping[
 
 def refusal(error: BaseException) -> Reply:
     status, body, headers = problem_of(error)
-    return Reply(status, {**headers, "content-type": CONTENT_TYPE}, orjson.dumps(body))
+    return Reply(status, {**headers, "content-type": CONTENT_TYPE}, encoded(body))
 
 
 def request_of(reference: str, body: Any, headers: Mapping[str, str]) -> Request:
@@ -131,4 +131,4 @@ def _reply(answered: Answer, actor: User, began: float) -> Reply:
         headers["x-cost-usd"] = usd(execution.cost) or "unknown"
         headers["x-overhead-ms"] = f"{max((time.perf_counter() - began) * 1e3 - waited, 0):.3f}"
     status = 200 if execution.is_terminal else 202
-    return Reply(status, headers, orjson.dumps(in_detail(execution)))
+    return Reply(status, headers, encoded(in_detail(execution)))

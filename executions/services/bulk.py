@@ -16,10 +16,10 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
 from django.db import connection, models
 
 from executions.models import Execution
+from mlops.encoding import encoded
 from mlops.models import CreditEntry, User
 
 Rows = Sequence[models.Model]
@@ -177,7 +177,7 @@ def _column(field: Any) -> Column:
 
 
 def _as_json(value: Any) -> str | None:
-    return None if value is None else orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+    return None if value is None else encoded(value).decode()
 
 
 def _source(alias: str, found: Sequence[Column], rows: Rows) -> tuple[str, list[Any]]:
@@ -187,7 +187,7 @@ def _source(alias: str, found: Sequence[Column], rows: Rows) -> tuple[str, list[
         names = [column.name for column in found]
         kinds = ", ".join(f'"{column.name}" {column.kind}' for column in found)
         records = [dict(zip(names, row, strict=True)) for row in values]
-        text = orjson.dumps(records, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = encoded(records).decode()
         return f"{alias} AS (SELECT * FROM json_to_recordset(%s::json) AS r ({kinds}))", [text]  # noqa: S608
     one = f"({', '.join(['%s'] * len(found))})"
     adapted = [column.adapt(value) for row in values for column, value in zip(found, row, strict=True)]

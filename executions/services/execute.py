@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-import orjson
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -23,6 +22,7 @@ from executions.services.planning import Plan
 from executions.services.process import ExecutionProcess
 from executions.services.writer import Start
 from executions.types import Mode, Source
+from mlops.encoding import encoded
 from mlops.models import IdempotencyRecord, User
 from mlops.policies import language_model_policy
 from mlops.sanitiser import refuse_unstorable
@@ -57,7 +57,7 @@ class Request:
     def digest(self) -> str:
         """What an idempotency key stands for: program, input and options, not how the caller waits."""
         content = [self.program, dict(self.input), self.mode, self.assignment_key, self.language_model]
-        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return hashlib.sha256(encoded(content, is_sorted=True)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ async def answer(actor: User, request: Request) -> Answer:
     plan = await _plan(here, actor, request)
     values = plan.built.inputs.validate(request.input)
     if actor.is_stopped_by_credits:
-        plan.check_length(orjson.dumps(values))
+        plan.check_length(encoded(values))
     execution = _new_execution(actor, request, plan, values)
     if request.mode is Mode.SYNC:
         execution.start(**here.lease())
@@ -219,7 +219,7 @@ def _new_execution(actor: User, request: Request, plan: Plan, values: Mapping[st
         replay_of_id=request.replay_of,
         input=dict(values),
         max_attempts=plan.max_attempts,
-        credits_reserved=plan.reservation_for(orjson.dumps(values)),
+        credits_reserved=plan.reservation_for(encoded(values)),
         created_at=timezone.now(),
     )
 

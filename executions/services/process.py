@@ -19,7 +19,6 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
-import orjson
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
@@ -31,6 +30,7 @@ from executions.services.claims import Claims
 from executions.services.planning import Plan
 from executions.services.running import Ending, Running
 from executions.services.writer import Finish, GroupWriter, Start
+from mlops.encoding import encoded
 from mlops.models.base import new_id
 from mlops.runtime.embeddings import aclose_embedding_models
 from mlops.runtime.engines import aclose_language_models
@@ -182,7 +182,7 @@ class ExecutionProcess:
         """Reserve of every budget in force what the execution is expected to cost. Raises `Exhausted`."""
         if not await self.budgets.are_any():
             return Hold()
-        return await self.budgets.reserve(plan.charged(execution.user_id, orjson.dumps(execution.input)))
+        return await self.budgets.reserve(plan.charged(execution.user_id, encoded(execution.input)))
 
     async def _record(self, running: Running) -> None:
         finish = Finish(running.execution)

@@ -14,7 +14,6 @@ from functools import wraps
 from typing import Any, TypeAlias
 from uuid import UUID
 
-import orjson
 from django.contrib.auth import aget_user
 from django.core.exceptions import RequestAborted
 from django.db import models
@@ -28,6 +27,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from mlops.api.authentication import bearer_of, cached_actor, token_unknown
 from mlops.api.problems import problem_response
 from mlops.api.threads import give_back_thread
+from mlops.encoding import encoded
 from mlops.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from mlops.models import User
 from mlops.services.database import off_the_loop
@@ -108,7 +108,7 @@ def detail_view(model: type[models.Model], access: Access, represented: Callable
             await watchers_of(model).ended(pk, wait_s)
             actor = await actor_by_now(request)
         content = await off_the_loop(lambda: represented(access(actor, pk)))
-        return HttpResponse(orjson.dumps(content, default=str), content_type="application/json")
+        return HttpResponse(encoded(content, default=str), content_type="application/json")
 
     return refusing(detail)
 
@@ -188,7 +188,7 @@ async def _events(right: StandingRight, model: type[models.Model], pk: UUID, aft
                 change = following.result()
                 if change is None:
                     return
-                data = orjson.dumps({"id": str(pk), "state": change.state, "revision": change.revision})
+                data = encoded({"id": str(pk), "state": change.state, "revision": change.revision})
                 yield b"event: state\nid: %d\ndata: %s\n\n" % (change.revision, data)
                 following = asyncio.ensure_future(anext(changes, None))
         finally:

@@ -79,7 +79,7 @@ def test_passes_what_fits_unchanged() -> None:
         ({"text": "\ud800"}, [("unstorable_text", "text")]),
         ({"text": {"a": 1}}, [("wrong_type", "text")]),
         ({"text": {1, 2}}, [("wrong_type", "text")]),
-        ({"count": 10**5000}, [("wrong_type", "count")]),
+        ({"count": 10**5000}, [("number_too_large", "count")]),
         (
             {"person": {"name": "abcdef", "copy": "1", "roles": ["x", "z"]}},
             [("constraint", "person.name"), ("wrong_type", "person.copy"), ("not_a_choice", "person.roles.1")],
