@@ -86,6 +86,7 @@ bench: $(VENV)/.installed-dev
 
 lock: $(VENV)/.installed-dev
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 --output-file requirements.txt requirements.in
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 --output-file requirements-parquet.txt requirements-parquet.in
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 --output-file requirements-dev.txt requirements-dev.in
 
 clean:

@@ -21,7 +21,7 @@ from datasets.admin.texts import beginning
 from datasets.models import Dataset, Example
 from datasets.models.datasets import READY
 from datasets.policies import dataset_policy
-from datasets.services.exports import CONTENT_TYPES
+from datasets.services.exports import offered_formats
 from mlops.admin.base import ReadOnlyInline, RecordAdmin, ServiceAdmin, actor_of
 from mlops.admin.buttons import button
 from mlops.errors import DomainError
@@ -100,7 +100,7 @@ class DatasetAdmin(RecordAdmin):
         if row.state != READY:
             return "-"
         address = reverse("dataset-export", args=[row.pk])
-        links = format_html_join("", '<a href="{}?as={}">{}</a>', ((address, kind, kind) for kind in CONTENT_TYPES))
+        links = format_html_join("", '<a href="{}?as={}">{}</a>', ((address, kind, kind) for kind in offered_formats()))
         return format_html('<span class="signet-exports">{}</span>', links)
 
 

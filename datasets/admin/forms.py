@@ -14,12 +14,12 @@ from unfold.widgets import (
 )
 
 from datasets.models import TYPE_CHOICES
-from datasets.services.uploads import RECORD_FORMATS
+from datasets.services.exports import offered_formats
 from datasets.types import Duplicates
 from mlops.errors import DomainError
 
 OPTIONS = ("encoding", "delimiter", "duplicates", "mapping", "types", "schema")
-_FORMATS = [("", _("by the name of the file")), *((format.value, format.value) for format in RECORD_FORMATS)]
+_FORMATS = [("", _("by the name of the file")), *((format.value, format.value) for format in offered_formats())]
 _ENCODINGS = [("", _("found out")), *((name, name) for name in ("utf-8", "utf-16", "latin-1", "cp1252"))]
 _DUPLICATES = [(Duplicates.KEEP.value, _("keep, and report")), (Duplicates.DROP.value, _("drop, and report"))]
 
@@ -40,7 +40,9 @@ class ImportForm(forms.Form):
         label=_("File"),
         allow_empty_file=True,
         widget=UnfoldAdminFileFieldWidget,
-        help_text=_("CSV and TSV with a header, JSON (an array of objects), JSON Lines, Parquet."),
+        help_text=_(
+            "CSV and TSV with a header, JSON (an array of objects), JSON Lines, and Parquet where it is installed."
+        ),
     )
     name = forms.CharField(label=_("Name"), widget=UnfoldAdminTextInputWidget)
     type = forms.ChoiceField(label=_("Type"), choices=TYPE_CHOICES, widget=UnfoldAdminSelectWidget)

@@ -24,7 +24,7 @@ from mlops.admin.base import actor_of
 from mlops.admin.buttons import button
 
 AT_ONCE = 10_000
-"""Examples up to which statistics are worked out unasked; for more the page offers it."""
+"""Examples up to which statistics and overlaps are worked out unasked; for more the page offers it."""
 
 ASKED = "statistics"
 SHOWN_LABELS = 12
@@ -37,14 +37,16 @@ def statistics_panel(request: HttpRequest, dataset: Dataset) -> SafeString | Non
     if dataset.size > AT_ONCE and not is_computed(dataset) and ASKED not in request.GET:
         return SafeString(render_to_string("datasets/admin/statistics.html", {"address": f"?{ASKED}"}))
     found = compute_statistics(actor=actor, dataset=dataset)
+    looks_at_others = dataset.size <= AT_ONCE or ASKED in request.GET  # it is nowhere kept, since others change
+    overlaps = overlap(actor=actor, dataset=dataset) if looks_at_others else []
     context = {
+        "overlaps_address": "" if looks_at_others else f"?{ASKED}",
         "size": found["size"],
         "duplicates": found["duplicates"],
         "fields": [_field(name, figures, found["size"]) for name, figures in found["fields"].items()],
         "further": found.get("further_fields", []),
         "overlaps": [
-            {"row": row, "percent": _percent(row.share), "address": _page(row.dataset_id)}
-            for row in overlap(actor=actor, dataset=dataset)
+            {"row": row, "percent": _percent(row.share), "address": _page(row.dataset_id)} for row in overlaps
         ],
     }
     return SafeString(render_to_string("datasets/admin/statistics.html", context))

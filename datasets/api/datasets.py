@@ -10,10 +10,12 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import extend_schema
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 
 from datasets import errors, services
 from datasets.api.analysis import DatasetAnalysisActions
@@ -84,16 +86,31 @@ class DatasetViewSet(ImportActions, DatasetAnalysisActions, Creates, Updates, De
         return self.answer(services.freeze_dataset(actor=self.actor, dataset=self.get_object()))
 
 
+WITH_DATA = OpenApiParameter("data", bool, description="Whether the rows of the list have their data too.")
+
+
+@extend_schema_view(list=extend_schema(parameters=[WITH_DATA], responses=ExampleSerializer(many=True)))
 class ExampleViewSet(RecordViewSet):
-    """Examples in the order of their dataset; the detail has the data."""
+    """Examples in the order of their dataset; the detail has the data, and so has the list with `data=true`."""
 
     queryset = Example.objects.order_by("dataset_id", "position")
     serializer_class = ExampleSerializer
-    list_serializer_class = ExampleRowSerializer
     filterset_class = ExampleFilter
+    extra_parameters = ("data",)
 
     def in_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return rows.defer("data")
+        return rows if self._has_data() else rows.defer("data")
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        if self.action == "list" and not self._has_data():
+            return ExampleRowSerializer
+        return super().get_serializer_class()
+
+    def _has_data(self) -> bool:
+        asked = self.request.query_params.get("data", "false")
+        if asked not in ("true", "false"):
+            raise Invalid("invalid_choice", _("Expected true or false."), field="data")
+        return asked == "true"
 
 
 @refusing

@@ -25,7 +25,8 @@ class DatasetRowSerializer(RecordSerializer):
 
 class DatasetSerializer(RecordSerializer):
     data = serializers.SerializerMethodField(  # type: ignore[assignment]  # a field, not the property of the same name
-        help_text=f"The examples in their order; null beyond {MAX_INLINE}, which `/examples/?dataset=` has in pages."
+        help_text=f"The examples in their order; null beyond {MAX_INLINE}: `/examples/?dataset=&data=true` has them in "
+        "pages, `/export/` as a file."
     )
 
     class Meta:

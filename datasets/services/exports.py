@@ -29,6 +29,11 @@ CONTENT_TYPES = {
 }
 
 
+def offered_formats() -> list[FileFormat]:
+    """The kinds of file that this installation reads and writes."""
+    return [format for format in CONTENT_TYPES if format is not FileFormat.PARQUET or is_parquet_installed()]
+
+
 def export_format(name: str) -> FileFormat:
     """Raise `Invalid` (`format_unknown`, `parquet_not_installed`)."""
     found = next((format for format in CONTENT_TYPES if format == name), None)

@@ -39,6 +39,10 @@ def test_examples_are_paged_in_the_order_of_their_dataset(erin: User, dataset: D
     assert [row["position"] for row in first["results"] + second["results"]] == [0, 1, 2]
     assert second["next"] is None
     example = api.get(f"/api/v1/examples/{first['results'][1]['id']}/").json()
+    whole = api.get(f"/api/v1/examples/?dataset={dataset.pk}&data=true").json()["results"]
+    assert [row["data"] for row in whole] == list(dataset.examples.order_by("position").values_list("data", flat=True))
+    assert "data" not in first["results"][0]
+    assert api.get("/api/v1/examples/?data=yes").json()["code"] == "invalid_choice"
     assert example["data"] == {"message": "number 1"}
 
 

@@ -18,8 +18,10 @@ from datasets.runtime.reading import (
     examples_in,
     inference_for,
     is_parquet_installed,
+    problems_in_example,
     problems_in_options,
     records_in,
+    validator_of,
 )
 from datasets.runtime.reading.records import MAX_FIELD, MAX_FIELDS, MAX_RECORD
 from datasets.types import FileFormat
@@ -286,12 +288,31 @@ def test_json_across_the_borders_of_chunks() -> None:
         ({"types": {"a": "date"}}, [("type_unknown", "types.a")]),
         ({"schema": {"type": "objekt"}}, [("schema_invalid", "schema")]),
         ({"schema": {"$ref": "http://127.0.0.1:9/x.json"}}, [("schema_invalid", "schema")]),
+        ({"schema": {"$id": "http://[", "$ref": "a"}}, [("schema_invalid", "schema")]),
+        ({"schema": {"enum": [1], "$ref": "#/enum/0"}}, [("schema_invalid", "schema")]),
+        ({"schema": {"required": ["a"], "$ref": "#/required/0"}}, [("schema_invalid", "schema")]),
+        ({"schema": {"patternProperties": {"^(a+)+$": {}}}}, [("schema_invalid", "schema")]),
         ({"schema": {"type": "object"}, "types": {"a": "json"}, "delimiter": ";", "encoding": "cp1252"}, []),
     ],
 )
 def test_wrong_options_are_found_before_reading(options: dict[str, Any], problems: list[tuple[str, str]]) -> None:
     found = problems_in_options(ReadOptions(format=FileFormat.CSV, **options))
     assert [(problem.code, problem.field) for problem in found] == problems
+
+
+@pytest.mark.timeout(20)  # some patterns would take centuries
+@pytest.mark.parametrize(
+    ("schema", "value", "code"),
+    [
+        ({"properties": {"a": {"pattern": "^(a+)+$"}}}, "a" * 60 + "!", "schema_pattern"),
+        ({"properties": {"a": {"pattern": "^[a-z]+$"}}}, "words", None),
+        ({"properties": {"a": {"pattern": "^[a-z]+$"}}}, "Words", "schema_pattern"),
+        ({"properties": {"a": {"multipleOf": 0.5}}}, 10**400, "schema_invalid"),
+    ],
+)
+def test_no_schema_breaks_or_stops_a_check(schema: dict[str, Any], value: Any, code: str | None) -> None:
+    found = [problem[1] for problem in problems_in_example(validator_of(schema), {"a": value})]
+    assert found == ([code] if code else [])
 
 
 class Endless(io.RawIOBase):
@@ -334,3 +355,7 @@ def test_parquet() -> None:
     assert read(file_of({"a": [1.0, float("nan")]}), "parquet")[2] == [(2, "a", "not_a_number")]
     assert read(file_of({"a": [b"\xff"]}), "parquet")[2] == [(1, "a", "type_wrong")]
     assert read(b"PAR1 and nothing else", "parquet")[2] == [(0, "", "parquet_broken")]
+    beyond = {"a": arrow.array([2**40], arrow.timestamp("s"))}
+    assert read(file_of(beyond), "parquet")[2] == [(0, "", "parquet_broken")]
+    no_text = arrow.array([b"\xff"]).view(arrow.string())
+    assert read(file_of({"a": no_text}), "parquet")[2] == [(0, "", "parquet_broken")]

@@ -37,8 +37,9 @@ def read_parquet(file: IO[bytes]) -> Items:
             for row in batch.to_pylist():
                 number += 1
                 yield _record(number, row)
-    except (arrow.ArrowException, OSError) as error:
-        raise UnreadableFile(number, "parquet_broken", f"Not a Parquet file: {str(error)[:200]}") from None
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        # ValueError: moments finer than Python's, text that is not UTF-8; OverflowError: years that it does not have
+        raise UnreadableFile(number, "parquet_broken", f"Cannot be read as Parquet: {str(error)[:200]}") from None
 
 
 def _check_size(table: Any) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
+import regex
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import SchemaError, ValidationError
 from referencing import Registry
-from referencing.exceptions import Unresolvable
+
+MATCH_S = 0.1
+"""How long a pattern may look at one text: some patterns would take centuries."""
 
 MAX_MESSAGE = 300
 PROBLEMS_PER_EXAMPLE = 10
@@ -19,18 +23,48 @@ def problem_in_schema(schema: Mapping[str, Any]) -> str:
     """Why `schema` cannot be used, or nothing. References are followed inside of it only, never to other hosts."""
     try:
         Draft202012Validator.check_schema(dict(schema))
-        next(validator_of(schema).iter_errors({}), None)
+        _refuse_patterns_of_names(schema)
+        deque(validator_of(schema).iter_errors({}), maxlen=0)  # follows what can be followed
     except SchemaError as error:
         return f"Not a JSON Schema: {error.message[:MAX_MESSAGE]}"
-    except Unresolvable as error:
-        return f"A reference leads nowhere: {str(error)[:MAX_MESSAGE]}"
     except RecursionError:
         return "The schema is nested too deeply."
+    except Exception as error:
+        # Where a reference may lead, and what it may meet there, is more than its library foresees.
+        return f"The schema cannot be applied: {type(error).__name__}: {str(error)[:MAX_MESSAGE]}"
     return ""
 
 
 def validator_of(schema: Mapping[str, Any]) -> Draft202012Validator:
-    return Draft202012Validator(dict(schema), registry=Registry())
+    return _Validator(dict(schema), registry=Registry())
+
+
+def _refuse_patterns_of_names(value: Any) -> None:
+    """The library matches names of fields without a limit of time."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("patternProperties"), Mapping):
+            raise SchemaError("patternProperties is not supported.")
+        for name, inner in value.items():
+            _refuse_patterns_of_names(list(inner.values()) if name == "properties" and inner else inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_patterns_of_names(inner)
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """The keyword `pattern` under a limit of time, with the interpreter free for others meanwhile."""
+    if not validator.is_type(instance, "string"):
+        return
+    try:
+        found = regex.search(pattern, instance, timeout=MATCH_S, concurrent=True)
+    except TimeoutError:
+        yield ValidationError(f"The pattern {pattern!r} takes too long on this text.")
+        return
+    if not found:
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Validator = validators.extend(Draft202012Validator, {"pattern": _pattern})
 
 
 def problems_in_example(validator: Draft202012Validator, data: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -40,7 +74,7 @@ def problems_in_example(validator: Draft202012Validator, data: Mapping[str, Any]
             if count == PROBLEMS_PER_EXAMPLE:
                 return
             yield ".".join(map(str, error.absolute_path)), f"schema_{error.validator}", _message(error)
-    except (Unresolvable, RecursionError):
+    except Exception:  # as above: what a schema does to a value is more than its library foresees
         yield "", "schema_invalid", "The schema cannot be applied to this example."
 
 
