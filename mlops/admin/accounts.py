@@ -262,7 +262,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(ServiceAdmin):
+class GroupAdmin(RecordAdmin):
     """Groups limit who sees a program. They hold no permissions: those follow from the role."""
 
     policy = group_policy

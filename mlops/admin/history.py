@@ -135,7 +135,7 @@ def _both(field: str, old: str, new: str) -> Shown:
 
 
 def _label(model_admin: Any, name: str) -> str:
-    return str(model_admin.model._meta.get_field(name).verbose_name)
+    return str(model_admin.model.history.model._meta.get_field(name).verbose_name)
 
 
 def _text(value: Any) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.contrib.auth.models import AbstractUser, BaseUserManager, Group
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from simple_history import register
 from simple_history.models import HistoricalRecords
 
 from mlops.models.base import Record
-from mlops.models.history import TracedHistory
+from mlops.models.history import RecordsWithRelated, TracedHistory
 from mlops.querysets import ApiTokenQuerySet, UserQuerySet
 from mlops.types import MICRO_PER_CREDIT, Grant, Role, Scope
 
@@ -97,6 +98,14 @@ class User(Record, AbstractUser):
     def is_stopped_by_credits(self) -> bool:
         """Whether work is refused to this account once its credits are used up."""
         return self.role == Role.ML_USER or self.has_hard_limit
+
+
+def member_ids(group: Group) -> list[str]:
+    return [str(pk) for pk in group.user_set.order_by("pk").values_list("pk", flat=True)]
+
+
+# Django's own model. Who is in a group decides what they see, so it remembers its members.
+register(Group, app="mlops", records_class=RecordsWithRelated, bases=[TracedHistory], related={"members": member_ids})
 
 
 class ApiToken(Record):

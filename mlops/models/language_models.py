@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from simple_history.models import HistoricalRecords
 
 from mlops.models.base import Record, new_id
-from mlops.models.history import TracedHistory
+from mlops.models.history import RecordsWithRelated, TracedHistory
 from mlops.querysets import LanguageModelQuerySet, ModelPriceQuerySet
 from mlops.types import LanguageModelKind, Price
 
@@ -67,7 +67,9 @@ class LanguageModel(Record):
     )
 
     objects = LanguageModelQuerySet.as_manager()
-    history = HistoricalRecords(bases=[TracedHistory], excluded_fields=["secret"])
+    history = RecordsWithRelated(
+        bases=[TracedHistory], excluded_fields=["secret"], related={"fallbacks": lambda model: model.fallback_ids()}
+    )
 
     class Meta:
         verbose_name = _("language model")
@@ -85,6 +87,10 @@ class LanguageModel(Record):
     @property
     def has_secret(self) -> bool:
         return bool(self.secret or self.secret_variable)
+
+    def fallback_ids(self) -> list[str]:
+        """Of what is called when this one fails, in that order."""
+        return [str(row.model_id) for row in self.fallback_rows.order_by("position")]
 
 
 class Fallback(models.Model):

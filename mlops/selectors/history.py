@@ -58,9 +58,11 @@ def values_of(state: Any) -> dict[str, Any]:
 
 
 def difference(older: Any, newer: Any) -> list[FieldChange]:
-    """The columns in which two states of one record differ."""
+    """The columns in which two states of one record differ, as far as both are known."""
     before, after = values_of(older), values_of(newer)
-    return [FieldChange(name, before[name], value) for name, value in after.items() if before[name] != value]
+    unknown = {name for name in _related(newer) if before[name] is None or after[name] is None}
+    differing = [name for name, value in after.items() if before[name] != value and name not in unknown]
+    return [FieldChange(name, before[name], after[name]) for name in differing]
 
 
 def with_changes(states: Sequence[Any]) -> list[tuple[Any, list[FieldChange]]]:
@@ -82,7 +84,13 @@ def _found(states: QuerySet[Any]) -> Any:
 
 
 def _told(state: Any) -> list[Field[Any, Any]]:
-    return [field for field in state.tracked_fields if field.name not in UNTOLD]
+    own = [field for field in state.tracked_fields if field.name not in UNTOLD]
+    return [*own, *(state._meta.get_field(name) for name in _related(state))]
+
+
+def _related(state: Any) -> tuple[str, ...]:
+    """The columns of what belongs to the record but stands in rows of its own."""
+    return getattr(state, "related_columns", ())
 
 
 def _plain(value: Any) -> Any:

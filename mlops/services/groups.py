@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
@@ -13,7 +14,9 @@ from mlops.errors import Conflict
 from mlops.models import User
 from mlops.policies import group_policy
 from mlops.sanitiser import refuse_unstorable
+from mlops.services.history import delete_with_history, save_with_history
 from mlops.services.locking import locked
+from mlops.services.reverting import revertible
 from mlops.services.validation import check
 from mlops.verbs import verb
 
@@ -22,7 +25,13 @@ from mlops.verbs import verb
 def create_group(*, actor: User, name: str, members: Iterable[User] = ()) -> Group:
     """Raises `Forbidden`, `Invalid` or `Conflict` (`group_name_taken`)."""
     group_policy.check(actor, "create")
-    return _saved(Group(), name, members)
+    _name(group := Group(), name)
+    with transaction.atomic():
+        _save(group, actor, "create")
+        if members := list(members):
+            group.user_set.set(members)
+            _save(group, actor, "create")
+    return group
 
 
 @verb(group_policy, "change")
@@ -31,7 +40,11 @@ def update_group(*, actor: User, group: Group, name: str | None = None, members:
     group_policy.check(actor, "change", group)
     with transaction.atomic():
         group = locked(group)
-        return _saved(group, group.name if name is None else name, members)
+        _name(group, group.name if name is None else name)
+        if members is not None:
+            group.user_set.set(members)
+        _save(group, actor, "change")
+    return group
 
 
 @verb(group_policy, "delete")
@@ -40,20 +53,30 @@ def delete_group(*, actor: User, group: Group) -> None:
     group_policy.check(actor, "delete", group)
     try:
         with transaction.atomic():
-            locked(group, to_delete=True).delete()
+            delete_with_history([locked(group, to_delete=True)], actor=actor, reason="delete")
     except ProtectedError:
         raise Conflict("group_in_use", _("A program is limited to this group.")) from None
 
 
-def _saved(group: Group, name: str, members: Iterable[User] | None) -> Group:
+def _name(group: Group, name: str) -> None:
     refuse_unstorable(name, "name")
     group.name = name
     check(group)
+
+
+def _save(group: Group, actor: User, reason: str) -> None:
+    """The history takes the members down as they are when the group is saved."""
     try:
         with transaction.atomic():
-            group.save()
-            if members is not None:
-                group.user_set.set(members)
+            save_with_history(group, actor=actor, reason=reason)
     except IntegrityError:
         raise Conflict("group_name_taken", _("There is a group of this name."), field="name") from None
-    return group
+
+
+def _put_back(actor: User, group: Group, changes: dict[str, Any]) -> Group:
+    ids = changes.get("members")
+    members = None if ids is None else User.objects.filter(pk__in=ids)
+    return update_group(actor=actor, group=group, name=changes.get("name"), members=members)
+
+
+revertible(Group, ("name", "members"), _put_back)

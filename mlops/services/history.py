@@ -16,6 +16,8 @@ M = TypeVar("M")
 
 _recorded_as: ContextVar[str] = ContextVar("signet_recorded_as", default="")
 
+_deleting: ContextVar[tuple[User | None, str] | None] = ContextVar("signet_deleting", default=None)
+
 _listeners: list[Callable[[], None]] = []
 
 
@@ -44,12 +46,21 @@ def save_with_history(instance: M, *, actor: User, reason: str, update_fields: I
 
 
 def delete_with_history(rows: Iterable[Any], *, actor: User, reason: str) -> None:
-    """Delete rows one by one, so that the history says who did it."""
-    for row in rows:
-        row._history_user = saved_or_none(actor)
-        row._change_reason = reason
-        row.delete()
+    """Delete rows one by one, so that the history says who did it, of what goes along with them too."""
+    token = _deleting.set((saved_or_none(actor), reason))
+    try:
+        for row in rows:
+            row.delete()
+    finally:
+        _deleting.reset(token)
     announce_change()
+
+
+def name_who_deletes(sender: object, history_instance: Any, **signal: Any) -> None:
+    """Receiver of simple-history's `pre_create_historical_record`: rows that are deleted along with another one are
+    deleted by Django, which is told of no actor."""
+    if history_instance.history_type == "-" and (deleting := _deleting.get()):
+        history_instance.history_user, history_instance.history_change_reason = deleting
 
 
 @contextmanager

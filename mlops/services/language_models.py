@@ -16,6 +16,7 @@ from mlops.egress import addresses_of, is_address, is_disguised_address, is_usua
 from mlops.errors import Conflict, Invalid
 from mlops.models import Fallback, LanguageModel, User
 from mlops.policies import language_model_policy
+from mlops.runtime.provider_list import is_offered
 from mlops.sanitiser import refuse_unstorable
 from mlops.selectors import fallback_chain
 from mlops.services.history import delete_with_history, save_with_history
@@ -23,7 +24,7 @@ from mlops.services.locking import locked
 from mlops.services.parameters import refuse_bad_parameters
 from mlops.services.price_imports import price_new_model
 from mlops.services.prices import are_used, forget_on_commit
-from mlops.services.reverting import revertible
+from mlops.services.reverting import reference_gone, revertible
 from mlops.services.validation import apply
 from mlops.types import MATCHER_NAME, LanguageModelKind
 from mlops.verbs import verb
@@ -56,12 +57,14 @@ def create_language_model(
     """A model that may be called, without a secret yet (`EDITABLE` fields), and with its list price, if there is one
     and unless `import_price` says no.
 
-    Raises `Forbidden`, `Invalid` or `Conflict` (`language_model_name_taken`).
+    Raises `Forbidden`, `Invalid` (`language_model_provider_refused` among others) or `Conflict`
+    (`language_model_name_taken`).
     """
     language_model_policy.check(actor, "create")
     _refuse_bad_address(str(fields.get("api_base") or ""))
     model = LanguageModel(kind=LanguageModelKind(kind).value)
     _apply(model, {"name": name, **fields}, allowed=(*EDITABLE, "name"))
+    _refuse_other_providers(name)
     if LanguageModel.objects.filter(name=name).exists():
         raise _name_taken()
     try:
@@ -80,6 +83,10 @@ def update_language_model(*, actor: User, model: LanguageModel, fields: Mapping[
     """Change `EDITABLE` fields. Raises `Forbidden`, `Invalid`, or `Conflict` (`language_model_is_default`)."""
     language_model_policy.check(actor, "change", model)
     _refuse_bad_address(str(fields.get("api_base") or ""))
+    return _changed(actor, model, fields)
+
+
+def _changed(actor: User, model: LanguageModel, fields: Mapping[str, Any]) -> LanguageModel:
     with transaction.atomic():
         model = locked(model)
         _apply(model, fields, allowed=EDITABLE)
@@ -193,6 +200,14 @@ def _apply(model: LanguageModel, fields: Mapping[str, Any], *, allowed: Sequence
     refuse_bad_parameters(model.parameters)
 
 
+def _refuse_other_providers(name: str) -> None:
+    if not is_offered(name):
+        message = _(
+            "This provider may not be called. Whoever speaks the OpenAI protocol is openai/... with a base URL."
+        )
+        raise Invalid("language_model_provider_refused", message, field="name")
+
+
 def _refuse_bad_address(address: str) -> None:
     """Raise `Invalid` unless `address` is one that may be called; asks the resolver, so not within a transaction."""
     if not address:
@@ -268,6 +283,25 @@ def _name_taken() -> Conflict:
     return Conflict("language_model_name_taken", _("There is a language model of this name."), field="name")
 
 
-revertible(
-    LanguageModel, EDITABLE, lambda actor, row, changes: update_language_model(actor=actor, model=row, fields=changes)
-)
+def _put_back(actor: User, model: LanguageModel, changes: dict[str, Any]) -> LanguageModel:
+    """Its own columns and its fallbacks, both or neither."""
+    fields = {name: value for name, value in changes.items() if name != "fallbacks"}
+    language_model_policy.check(actor, "change", model)
+    _refuse_bad_address(str(fields.get("api_base") or ""))
+    with transaction.atomic():
+        if fields:
+            model = _changed(actor, model, fields)
+        if "fallbacks" in changes:
+            model = set_fallbacks(actor=actor, model=model, fallbacks=_still_there(changes["fallbacks"]))
+    return model
+
+
+def _still_there(ids: Sequence[str]) -> list[LanguageModel]:
+    """Raises `Conflict` (`reference_gone`)."""
+    found = {str(pk): model for pk, model in LanguageModel.objects.in_bulk(ids).items()}
+    if not found.keys() >= set(ids):
+        raise reference_gone("fallbacks")
+    return [found[one] for one in ids]
+
+
+revertible(LanguageModel, (*EDITABLE, "fallbacks"), _put_back)

@@ -65,4 +65,8 @@ def _value(state: Any, name: str) -> Any:
     try:
         return getattr(state, name)
     except ObjectDoesNotExist:
-        raise Conflict("reference_gone", _("What the record referred to then has been deleted."), field=name) from None
+        raise reference_gone(name) from None
+
+
+def reference_gone(field: str) -> Conflict:
+    return Conflict("reference_gone", _("What the record referred to then has been deleted."), field=field)

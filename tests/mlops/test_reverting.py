@@ -10,10 +10,15 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from mlops.errors import Conflict, Forbidden, NotFound
+from mlops.errors import Conflict, Forbidden, Invalid, NotFound
 from mlops.models import LanguageModel, User
 from mlops.selectors.history import FieldChange, difference, history_of, state_at, with_changes
-from mlops.services.language_models import set_secret, update_language_model
+from mlops.services.language_models import (
+    delete_language_model,
+    set_fallbacks,
+    set_secret,
+    update_language_model,
+)
 from mlops.services.reverting import revert
 from tests.factories import make_language_model, make_price
 
@@ -100,6 +105,55 @@ def test_revert_is_judged_as_the_change_that_it_is(model: LanguageModel, admin: 
         revert(actor=admin, row=model, state=disabled)
     assert refused_default.value.code == "language_model_is_default"
     assert len(numbers(model)) == len(before) + 2
+
+
+def test_the_order_of_fallbacks_is_kept_and_comes_back(model: LanguageModel, admin: User, erin: User) -> None:
+    first, second = make_language_model(), make_language_model()
+    set_fallbacks(actor=admin, model=model, fallbacks=[first, second])
+    both = numbers(model)[-1]
+    set_fallbacks(actor=admin, model=model, fallbacks=[second])
+    update_language_model(actor=admin, model=model, fields={"timeout_s": 7})
+
+    [_, (_, changes), *_] = with_changes(list(history_of(model)))
+    assert changes == [FieldChange("fallbacks", [str(first.pk), str(second.pk)], [str(second.pk)])]
+    with pytest.raises(Forbidden):
+        revert(actor=erin, row=model, state=both)
+
+    back = revert(actor=admin, row=model, state=both)
+
+    assert (back.timeout_s, back.fallback_ids()) == (5, [str(first.pk), str(second.pk)])
+
+
+def test_fallbacks_that_are_gone_or_refused_bring_nothing_back(model: LanguageModel, admin: User) -> None:
+    stand_in = make_language_model()
+    set_fallbacks(actor=admin, model=model, fallbacks=[stand_in])
+    state = numbers(model)[-1]
+    set_fallbacks(actor=admin, model=model, fallbacks=[])
+    update_language_model(actor=admin, model=model, fields={"timeout_s": 7})
+    set_fallbacks(actor=admin, model=stand_in, fallbacks=[model])
+    before = numbers(model)
+
+    with pytest.raises(Invalid) as refused:
+        revert(actor=admin, row=model, state=state)
+    assert refused.value.code == "fallback_cycle"
+
+    set_fallbacks(actor=admin, model=stand_in, fallbacks=[])
+    delete_language_model(actor=admin, model=stand_in)
+    with pytest.raises(Conflict) as gone:
+        revert(actor=admin, row=model, state=state)
+    assert gone.value.code == "reference_gone"
+    model.refresh_from_db()
+    assert (model.timeout_s, model.fallback_ids(), numbers(model)) == (7, [], before)
+
+
+def test_states_from_before_fallbacks_were_kept_do_not_remove_them(model: LanguageModel, admin: User) -> None:
+    oldest = numbers(model)[0]
+    set_fallbacks(actor=admin, model=model, fallbacks=[make_language_model()])
+    model.history.filter(history_id=oldest).update(fallbacks=None)
+
+    back = revert(actor=admin, row=model, state=oldest)
+
+    assert (back.timeout_s, len(back.fallback_ids())) == (60, 1)
 
 
 def test_states_of_another_record_are_none_of_this_one(model: LanguageModel, admin: User) -> None:
