@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from executions.runtime.metrics import metric
+from executions.runtime.metrics import MetricFailed, metric
 
 
 @metric(description="Raises.")
@@ -25,3 +25,8 @@ def says_a_word(example: Any, output: Any) -> Any:
 @metric(description="Says no number.")
 def says_nan(example: Any, output: Any) -> float:
     return float("nan")
+
+
+@metric(description="Fails in words that no database keeps.")
+def fails_unstorably(example: Any, output: Any) -> float:
+    raise MetricFailed("no\x00 score\ud800" + "." * 20_000)

@@ -20,8 +20,8 @@ from mlops.sanitiser import replace_unstorable
 
 __all__ = ["Scorer", "problems_of_metric", "scorer"]
 
-MAX_FEEDBACK = 10_000
-"""Characters of feedback that are kept of one score."""
+MAX_WORDS = 10_000
+"""Characters of feedback that are kept of one score, or of one failure."""
 
 
 def scorer(spec: MetricSpec, ports: MetricPorts) -> Scorer:
@@ -69,8 +69,8 @@ class _Checked(Scorer):
         """Whatever goes wrong inside is a failure of the metric; what stops a job (`BaseException`) passes."""
         try:
             yield
-        except MetricFailed:
-            raise
+        except MetricFailed as failure:
+            raise MetricFailed(_kept(str(failure))) from failure
         except Exception as error:
             raise MetricFailed(f"The metric {self._name!r} raised {type(error).__name__}.") from error
 
@@ -81,8 +81,13 @@ class _Checked(Scorer):
             raise MetricFailed(
                 f"The metric {self._name!r} gave {score.value:g}, outside of its range from {self.range}."
             )
-        feedback, _replaced = replace_unstorable(score.feedback[:MAX_FEEDBACK])
-        return Score(score.value, feedback)
+        return Score(score.value, _kept(score.feedback))
+
+
+def _kept(words: str) -> str:
+    """What is kept of a metric's words."""
+    storable, _replaced = replace_unstorable(words[:MAX_WORDS])
+    return str(storable)
 
 
 def _made(spec: MetricSpec, ports: MetricPorts) -> Scorer:

@@ -7,7 +7,7 @@ wait for each other in a circle.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from datasets.models import Example
 from executions.models import Evaluation, EvaluationItem, EvaluationShard
-from executions.runtime.evaluate import ItemResult, Spending, failed
+from executions.runtime.evaluate import ItemResult, Spending
 from executions.services import bulk
 from executions.services.evaluations.allowance import Total
 from executions.types import FinishReason, RunError
@@ -156,7 +156,7 @@ def look(evaluation_id: UUID, tokens: Mapping[UUID, UUID | None], *, is_renewed:
     return Standing(held, total_of(evaluation), _ending_of(evaluation))
 
 
-def give_up(evaluation_id: UUID, error: DomainError) -> None:
+def give_up(evaluation_id: UUID, error: DomainError | RunError) -> None:
     """The evaluation cannot be done: nothing more of it is started, by whatever worker, and it fails in the end."""
     with transaction.atomic():
         row = Evaluation.objects.select_for_update(of=("self",)).get(pk=evaluation_id)
@@ -165,6 +165,12 @@ def give_up(evaluation_id: UUID, error: DomainError) -> None:
         row.error_code, row.error_message = error.code, error.message
         row.save(update_fields=["error_code", "error_message"])
         _start_no_more(row, FinishReason.FAILED)
+
+
+def cancel_rest(evaluation_id: UUID) -> None:
+    """The end of the evaluation has begun: what lost workers gave back since is not started again."""
+    with transaction.atomic():
+        cancel_pending_shards(Evaluation.objects.select_for_update(of=("self",)).get(pk=evaluation_id))
 
 
 def _start_no_more(evaluation: Evaluation, reason: FinishReason) -> None:
@@ -278,13 +284,3 @@ def _ending_of(evaluation: Evaluation) -> Ending | None:
     if evaluation.cancel_requested_at is not None:
         return Ending.CANCEL
     return Ending.WIND_DOWN if evaluation.finish_reason else None
-
-
-def without_content(batch: Batch) -> Batch:
-    """The same with errors in place of what cannot be stored; what was used counts."""
-    error = RunError("internal_error", "The answer could not be stored.")
-    bare = [
-        replace(done, result=replace(failed(error), spent=done.result.spent, cost=done.result.cost))
-        for done in batch.done
-    ]
-    return replace(batch, done=bare)

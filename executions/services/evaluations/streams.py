@@ -13,14 +13,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-import orjson
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from executions.errors import program_changed
@@ -32,12 +30,15 @@ from executions.services.evaluations.allowance import Allowance, Verdict
 from executions.services.evaluations.ending import finish_if_done
 from executions.services.evaluations.proposals import subject_of
 from executions.services.evaluations.shards import Batch, Done, Ending, Standing, Task
+from executions.services.evaluations.storing import AWAY, stored
+from executions.services.leases import internal_error
 from executions.services.planning import Plan
 from executions.services.process import ExecutionProcess
-from executions.types import Budget, FinishReason, RunError
+from executions.types import Budget, FinishReason
+from mlops.encoding import encoded
 from mlops.errors import DomainError
 from mlops.runtime.recorder import Recorder
-from mlops.services.budgets import Exhausted, Spent
+from mlops.services.budgets import Exhausted, Hold, Spent
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,6 @@ LOOK_S = 0.5
 
 DRAIN_S = 5.0
 """How long examples may go on after the process was asked to stop; what has not ended is started anew elsewhere."""
-
-AWAY = (OperationalError, InterfaceError)
 
 
 @dataclass(slots=True)
@@ -77,6 +76,7 @@ class Stream:
         self._cut = Spending()
         self._taking: asyncio.Task[None] | None = None
         self._is_exhausted = False
+        self._trouble: Exception | None = None
         self._stores = 0
         self._take_s = 0.05
         self._example_s = 0.0
@@ -87,6 +87,7 @@ class Stream:
         """Work until nothing of the evaluation is left for this process. What is in the way ends the evaluation."""
         try:
             if not await self._prepare():
+                await self._run(partial(finish_if_done, self.evaluation_id))
                 return
         except DomainError as error:
             await self._run(partial(shards.give_up, self.evaluation_id, error))
@@ -94,6 +95,10 @@ class Stream:
             keeper = asyncio.create_task(self._keep(), name=f"keeper-{self.evaluation_id}")
             try:
                 await self._go_on()
+            except Exception:
+                logger.exception("Evaluation %s met what nobody foresaw", self.evaluation_id)
+                await self._run(partial(shards.give_up, self.evaluation_id, internal_error()))
+                self.stop(Ending.WIND_DOWN)
             finally:
                 keeper.cancel()
                 await asyncio.gather(keeper, return_exceptions=True)
@@ -130,6 +135,8 @@ class Stream:
 
     async def _go_on(self) -> None:
         while not self._is_over():
+            if self._trouble is not None:
+                raise self._trouble
             self._moved.clear()
             self._start_examples()
             if self._wants_shard():
@@ -180,6 +187,8 @@ class Stream:
         except AWAY:
             logger.warning("The database does not answer; no shard of evaluation %s is taken", self.evaluation_id)
             await asyncio.sleep(1)
+        except Exception as error:
+            self._trouble = error
         else:
             self._take_s = (self._take_s + time.monotonic() - began) / 2
             if taken is None:
@@ -212,17 +221,16 @@ class Stream:
 
     def _ended(self, running: asyncio.Task[None]) -> None:
         del self._running[running]
+        if not running.cancelled() and isinstance(error := running.exception(), Exception):
+            self._trouble = error
+            self._moved.set()
         self._start_examples()
         if self._is_running_out() or len(self._done) >= STORE_ITEMS:
             self._moved.set()
 
     async def _score(self, task: Task) -> None:
-        try:
-            hold = await self._process.budgets.reserve(
-                self._plan.charged(self._evaluation.user_id, orjson.dumps(task.data))
-            )
-        except Exhausted:
-            self.stop(Ending.WIND_DOWN)
+        hold = await self._hold_for(task)
+        if hold is None:
             return
         recorder, began = Recorder(), time.monotonic()
         self._allowance.begin(recorder)
@@ -234,13 +242,26 @@ class Stream:
             return
         except Exception:
             logger.exception("Example %s of evaluation %s met what nobody foresaw", task.position, self.evaluation_id)
-            result = failed(RunError("internal_error", "Something went wrong on our side."))
+            result = replace(failed(internal_error()), spent=spent(recorder), cost=recorder.cost)
         finally:
             self._process.budgets.settle(hold, Spent(dict(recorder.known_costs), frozenset(recorder.unpriced)))
         took_s = time.monotonic() - began
         self._example_s = 0.9 * self._example_s + 0.1 * took_s if self._example_s else took_s
         self._allowance.end(recorder, result.spent, is_whole=True)
         self._done.append(Done(task, result, timezone.now()))
+
+    async def _hold_for(self, task: Task) -> Hold | None:
+        """What is reserved of budgets for an example, as soon as the database answers; None when it is not to begin."""
+        charged = self._plan.charged(self._evaluation.user_id, encoded(task.data))
+        while self._ending is None:
+            try:
+                return await self._process.budgets.reserve(charged)
+            except Exhausted:
+                self.stop(Ending.WIND_DOWN)
+            except AWAY:
+                logger.warning("The database does not answer; an example of evaluation %s waits", self.evaluation_id)
+                await asyncio.sleep(LOOK_S)
+        return None
 
     def _cut_off(self) -> None:
         for running in list(self._running):
@@ -266,7 +287,7 @@ class Stream:
             reason=self._allowance.spent_reason() or FinishReason.BUDGET,
         )
         try:
-            standing = await self._run(partial(_stored, batch))
+            standing = await self._run(partial(stored, batch))
         except AWAY:
             self._stores += 1
             logger.warning("The database does not answer; %d items wait to be stored", len(done))
@@ -274,6 +295,9 @@ class Stream:
             self._saved_at -= worked_s
             await asyncio.sleep(LOOK_S)
             return False
+        except Exception:
+            self._cut += sum((one.result.spent for one in done), cut)  # it was used, whatever becomes of the items
+            raise
         self._stores += 1
         self._allowance.saved(sum((one.result.spent for one in done), cut), standing.total)
         for one in done:
@@ -328,6 +352,14 @@ class Stream:
             await asyncio.gather(*self._running, return_exceptions=True)
         if self._taking is not None:
             await asyncio.gather(self._taking, return_exceptions=True)
+        try:
+            await self._store_rest()
+        except Exception:
+            logger.exception("What evaluation %s used at last is not counted", self.evaluation_id)
+            self._cut = Spending()
+            await self._store_rest()
+
+    async def _store_rest(self) -> None:
         give_up = time.monotonic() + settings.SIGNET_LEASE_SECONDS
         while self._held or self._done or self._cut != Spending() or self._ending is Ending.WIND_DOWN:
             if await self._store(self._ending or Ending.HAND_BACK) or time.monotonic() > give_up:
@@ -342,6 +374,9 @@ def _ready(evaluation_id: UUID) -> tuple[Evaluation, Subject, Plan] | None:
     evaluation = Evaluation.objects.filter(pk=evaluation_id).first()
     if evaluation is None or evaluation.is_terminal:
         return None
+    if evaluation.finish_reason:
+        shards.cancel_rest(evaluation_id)
+        return None
     plan = planning.plan_by_ids(evaluation.program_id, evaluation.prompt_set_id, evaluation.language_model_id)
     if plan.built.digest != evaluation.spec_digest:
         raise program_changed()
@@ -354,14 +389,3 @@ def _expected(evaluation: Evaluation) -> Spending:
     estimate, items = evaluation.estimate, max(evaluation.size, 1)
     cost = estimate.get("cost") or [0, 0]
     return Spending(estimate["calls"][0] // items, estimate["tokens"][0] // items, cost[0] // items)
-
-
-def _stored(batch: Batch) -> Standing:
-    """`shards.store`; what no database keeps of an item costs the item its content, not the others theirs."""
-    try:
-        return shards.store(batch)
-    except AWAY:
-        raise
-    except DatabaseError:
-        logger.exception("Items of evaluation %s cannot be stored as they are", batch.evaluation)
-        return shards.store(shards.without_content(batch))
