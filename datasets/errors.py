@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
 
-from mlops.errors import Conflict, Invalid, NotFound, Problem, TooLarge, Unavailable, all_of
+from mlops.errors import Conflict, InsufficientCredits, Invalid, NotFound, Problem, TooLarge, Unavailable, all_of
 
 
 def dataset_not_found() -> NotFound:
@@ -172,6 +172,10 @@ def not_an_embedding_model() -> Invalid:
 
 def embedding_failed(message: str) -> Unavailable:
     return Unavailable("embedding_failed", _("The embedding model did not answer: %(why)s") % {"why": message})
+
+
+def embedding_price_unknown() -> InsufficientCredits:
+    return InsufficientCredits("price_unknown", _("The embedding model has no price."))
 
 
 def out_of_range(field: str, least: int, most: int) -> Invalid:

@@ -46,6 +46,10 @@ def price_of_length_unknown() -> InsufficientCredits:
     )
 
 
+def price_of_metric_unknown() -> InsufficientCredits:
+    return InsufficientCredits("price_unknown", _("Nobody can tell what the language models of this metric will cost."))
+
+
 def key_reused() -> Conflict:
     return Conflict(
         "idempotency_key_reused",

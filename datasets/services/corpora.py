@@ -123,8 +123,8 @@ def search_passages(
     """The at most `k` passages that answer `query` best; what embedding the query costs is charged to `actor`.
 
     Raises `Forbidden`, `Conflict` (`corpus_importing`), `Invalid` (`invalid_choice`, `out_of_range`,
-    `corpus_without_vectors`, `corpus_vectors_differ`) and `Unavailable` (`embedding_failed`,
-    `embedding_model_disabled`).
+    `corpus_without_vectors`, `corpus_vectors_differ`), `Unavailable` (`embedding_failed`, `embedding_model_disabled`)
+    and `InsufficientCredits` (`price_unknown`, `budget_exhausted`, `insufficient_credits`).
     """
     corpus_policy.check(actor, "view", corpus)
     refuse_unstorable(query, "q")

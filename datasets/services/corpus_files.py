@@ -85,7 +85,7 @@ class _Filling:
         self._count = count
         self._characters = characters
         self._corpus = Corpus.objects.select_related("embedding_model").get(pk=held.job.corpus_id)
-        self._account = EmbeddingAccount.of(held.job.report, self._corpus.embedding_model)
+        self._account = EmbeddingAccount.of(held.job.report)
         self._content = ContentHash()
         self._dimensions = 0
 
@@ -139,7 +139,8 @@ class _Filling:
     def _embedded(self, batch: Sequence[PassageSpec]) -> Vectors:
         """The vectors of a batch; what they cost is known even if they are of no use."""
         try:
-            vectors = embedded(self._corpus.embedding_model, [passage.as_text for passage in batch], self._account)
+            texts = [passage.as_text for passage in batch]
+            vectors = embedded(self._held.job, self._corpus.embedding_model, texts, self._account)
         except DomainError:
             with self._held.guard() as job:
                 self._keep_report(job)

@@ -16,15 +16,16 @@ from executions.policies import metric_policy
 from executions.runtime.metrics import MetricFailed, Score, problems_of_config, problems_of_metric
 from executions.selectors.metrics import metric_spec
 from executions.services.scoring import PROMPT_SET, metric_ports, refuse_unusable, scorer_of
+from executions.services.trials import charged_for
 from executions.types import MetricKind
 from mlops.errors import Problem, all_of
 from mlops.models import LanguageModel, User
 from mlops.models.base import new_id
 from mlops.runtime.recorder import Recorder, recording
-from mlops.services import credits
-from mlops.services.credits import Subject, credits_for
+from mlops.services.credits import Subject
 from mlops.services.history import delete_with_history, save_with_history
 from mlops.services.locking import locked
+from mlops.services.paying import paying
 from mlops.services.reverting import revertible
 from mlops.types import LanguageModelKind
 from mlops.verbs import verb
@@ -149,22 +150,20 @@ def delete_metric(*, actor: User, metric: Metric) -> None:
 def try_metric(*, actor: User, metric: Metric, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
     """The score of one output for one example, so that people see the feedback. Nothing is kept.
 
-    What a judge or an embedding model costs is charged to the actor. Raises `Forbidden`, `NotFound` for a judge that
-    the actor may not have asked, `Invalid` (`metric_failed` with the reason) and `InsufficientCredits`.
+    What a judge or an embedding model costs is charged to the actor and counts to budgets. Raises `Forbidden`,
+    `NotFound` for a judge that the actor may not have asked, `Invalid` (`metric_failed` with the reason) and
+    `InsufficientCredits` (`price_unknown`, `budget_exhausted`, `insufficient_credits`).
     """
     metric_policy.check(actor, "try", metric)
     refuse_unusable(actor=actor, metric=metric)
-    ready = scorer_of(metric)
+    ready, recorder = scorer_of(metric), Recorder()
+    charged = charged_for(user=actor, metric=metric, example=example, output=output)
     key, subject = f"metric-try:{new_id()}", Subject("metric", metric.pk)
-    reservation = credits.reserve(user=actor, amount=0, key=key, subject=subject)
-    recorder = Recorder()
-    try:
-        with recording(recorder):
+    with paying(user=actor, charged=charged, key=key, subject=subject, recorder=recorder), recording(recorder):
+        try:
             return ready.score(example, output)
-    except MetricFailed as failure:
-        raise metric_failed(str(failure)) from None
-    finally:
-        credits.settle(reservation=reservation, used=credits_for(recorder.cost or 0))
+        except MetricFailed as failure:
+            raise metric_failed(str(failure)) from None
 
 
 def _apply(metric: Metric, changes: MetricChanges, *, actor: User) -> None:

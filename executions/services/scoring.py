@@ -72,6 +72,13 @@ def registered_metrics() -> Mapping[str, RegisteredMetric]:
     return found
 
 
+def judge_plan(metric: Metric) -> planning.Plan | None:
+    """The plan of the metric's judge with its pinned prompts. Reads rows. Raises `Invalid` (`metric_invalid`)."""
+    if metric.judge_program is None:
+        return None
+    return planning.plan_of(metric.judge_program, _pinned_prompts(metric), None)
+
+
 def range_of(metric: Metric) -> Range | None:
     """Between which numbers the metric's scores lie; None when its code is not registered any more."""
     if metric.kind != MetricKind.CODE:
@@ -94,10 +101,8 @@ def kinds_of_metrics() -> list[dict[str, Any]]:
 
 
 def _judge(metric: Metric, language_model_of: LanguageModelOf) -> JudgeProgram | None:
-    if metric.judge_program is None:
-        return None
-    plan = planning.plan_of(metric.judge_program, _pinned_prompts(metric), None)
-    return JudgeProgram(plan.built, plan.models, plan.deadline_s, language_model_of)
+    plan = judge_plan(metric)
+    return None if plan is None else JudgeProgram(plan.built, plan.models, plan.deadline_s, language_model_of)
 
 
 def _pinned_prompts(metric: Metric) -> PromptSet:

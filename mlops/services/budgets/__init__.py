@@ -1,5 +1,6 @@
 """Budgets: how they are set, and how processes spend of them without asking for each cost."""
 
+from mlops.services.budgets.direct import budgeted
 from mlops.services.budgets.keeper import BudgetKeeper, Hold, Spent
 from mlops.services.budgets.slices import sweep_slices
 from mlops.services.budgets.telling import tell_of_budgets
@@ -12,6 +13,7 @@ __all__ = [
     "Exhausted",
     "Hold",
     "Spent",
+    "budgeted",
     "create_budget",
     "delete_budget",
     "sweep_slices",

@@ -123,7 +123,7 @@ class Exhausted(Exception):
 def read_table(known: Table) -> Table:
     """`known` if it is still true, else what is true now."""
     version = _version()
-    return known if version == known.version else Table(version, _enabled())
+    return known if version == known.version else Table(version, enabled_terms())
 
 
 def _version() -> Version:
@@ -131,7 +131,8 @@ def _version() -> Version:
     return told["n"], told["last"] or 0
 
 
-def _enabled() -> Iterator[Terms]:
+def enabled_terms() -> Iterator[Terms]:
+    """Read from the database."""
     columns = ("id", "scope", "period", "user_id", "program", "language_model__name")
     for id, scope, period, user_id, program, model in Budget.objects.enabled().values_list(*columns):
         yield Terms(id, BudgetScope(scope), BudgetCycle(period), user_id, program, model or "")
