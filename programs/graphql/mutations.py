@@ -44,7 +44,7 @@ OTHER_PROGRAM = Reference(access_program, required=False)
 KNOWN_SIGNATURE = Reference(partial(access_signature, action=None))
 MODULE_ROW, CONNECTION_ROW, PROMPT_VERSION_ROW = by_id(Module), by_id(ModuleConnection), by_id(PromptVersion)
 
-ONE_PROGRAM = {"gives": {"program": ProgramType}, "takes": {"program": PROGRAM}}
+ONE_PROGRAM: dict[str, Any] = {"gives": {"program": ProgramType}, "takes": {"program": PROGRAM}}
 FIELDS = graphene.List(graphene.NonNull(FieldInput), description="All its fields, inputs first.")
 SHORTHAND = graphene.String(description="Instead of `fields`, such as: question: str -> answer: str")
 CHANGES = {"description": graphene.String(), "config": JSON(), "credits_per_execution": CREDITS}
