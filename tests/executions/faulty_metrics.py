@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from executions.runtime.metrics import MetricFailed, metric
@@ -30,3 +31,9 @@ def says_nan(example: Any, output: Any) -> float:
 @metric(description="Fails in words that no database keeps.")
 def fails_unstorably(example: Any, output: Any) -> float:
     raise MetricFailed("no\x00 score\ud800" + "." * 20_000)
+
+
+@metric(description="Never comes back in time.", seconds=0.05)
+def hangs(example: Any, output: Any) -> float:
+    threading.Event().wait(5)
+    return 1.0

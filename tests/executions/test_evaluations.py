@@ -174,7 +174,7 @@ def test_examples_without_the_input_become_errors_and_ask_no_model(
 RAISED = "tests.executions.faulty_metrics:"
 
 
-@pytest.mark.parametrize("fault", ["raises", "says_nothing", "says_a_word", "says_nan"])
+@pytest.mark.parametrize("fault", ["raises", "says_nothing", "says_a_word", "says_nan", "hangs"])
 def test_a_metric_that_fails_leaves_the_item_without_its_score(
     fault: str, program: Program, erin: User, settings: Any
 ) -> None:

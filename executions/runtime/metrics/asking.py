@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from executions.runtime.failures import error_of
 from executions.runtime.metrics.base import Scorer
+from executions.runtime.metrics.bounded import BoundedCalls, Overdue
 from executions.runtime.metrics.configs import CodeConfig, JudgeConfig, SimilarityConfig
 from executions.runtime.metrics.failures import MetricFailed
 from executions.runtime.metrics.looking import expected_in, given_in
@@ -132,14 +134,30 @@ class Judged(Scorer):
 
 
 class Registered(Scorer):
-    """What registered code says. On an event loop it runs in a thread, since it may block."""
+    """What registered code says. It runs in a thread of its own, since it may block, and has a deadline."""
 
     def __init__(self, config: CodeConfig, metric: RegisteredMetric) -> None:
         self.config = config
         self.range = metric.range
         self._metric = metric
+        self._calls: BoundedCalls[Score] = BoundedCalls(metric.seconds)
 
     def score(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
+        with self._in_time():
+            return self._calls.call(partial(self._said, example, output))
+
+    async def ascore(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
+        with self._in_time():
+            return await self._calls.acall(partial(self._said, example, output))
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            yield
+        except Overdue as overdue:
+            raise MetricFailed(f"The metric {self._metric.name!r} {overdue}.") from None
+
+    def _said(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
         name = self._metric.name
         try:
             said = self._metric.function(dict(example), dict(output), **self.config.arguments)
@@ -152,9 +170,6 @@ class Registered(Scorer):
         if not words:
             words = f"{name} gave {score.value} for {shown(dict(output))}; the example is {shown(dict(example))}."
         return Score(self._value(score.value), words)
-
-    async def ascore(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
-        return await asyncio.to_thread(self.score, example, output)
 
     def _value(self, said: Any) -> float:
         if isinstance(said, bool | int | float):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +34,7 @@ from programs.runtime.build import build
 from programs.runtime.ports import Ports
 from programs.runtime.tools import NotRegistrable
 from tests.fakes import Answer, fields, scripted, spec_of
+from tests.installation import eventually
 from tests.mlops.runtime.calling import SECRET
 from tests.mlops.runtime.calling import spec_of as secretive
 from tests.programs.runtime.specs import module, program
@@ -315,8 +318,22 @@ def greedy(example: dict[str, Any], output: dict[str, Any]) -> float:
     return 1.0
 
 
+freed = threading.Event()
+
+
+@metric(description="Takes too long.", seconds=0.05)
+def hanging(example: Any, output: Any) -> float:
+    freed.wait(30)
+    return 1.0
+
+
+@metric(description="Tells of a time-out of its own.")
+def out_of_time(example: Any, output: Any) -> float:
+    raise TimeoutError
+
+
 def coded(function: str, **arguments: Any) -> Scorer:
-    names = ("length", "echoing", "odd", "failing", "greedy")
+    names = ("length", "echoing", "odd", "failing", "greedy", "hanging", "out_of_time")
     functions = load_metrics({name: f"{__name__}:{name}" for name in names})
     spec = MetricSpec("mine", MetricKind.CODE, {"function": function, "arguments": arguments})
     return scorer(spec, MetricPorts(functions=functions))
@@ -373,6 +390,38 @@ def test_code_gets_copies() -> None:
     example, output = dict(EXAMPLE), {"answer": "x"}
     coded("greedy").score(example, output)
     assert (example, output) == (EXAMPLE, {"answer": "x"})
+
+
+def test_code_that_takes_too_long_has_failed_and_soon_nothing_more_is_asked_of_it() -> None:
+    made = coded("hanging")
+    freed.clear()
+    try:
+        overdue = "The metric 'hanging' gave no score within 0.05 seconds."
+        assert failure_of_both(made, {"answer": "x"}) == overdue
+
+        async def many() -> list[Any]:
+            return await asyncio.gather(*(made.ascore(EXAMPLE, {}) for _ in range(40)), return_exceptions=True)
+
+        said = Counter(map(str, asyncio.run(many())))
+        busy = "The metric 'hanging' is still busy with earlier answers."
+        assert said.keys() == {overdue, busy}
+        assert 8 <= said[overdue] + 2 <= 16  # those that had begun, and two before
+        assert failure_of_both(made, {"answer": "x"}) == busy
+    finally:
+        freed.set()
+    eventually(lambda: not any(thread.name == "bounded-call" for thread in threading.enumerate()))
+    assert made.score(EXAMPLE, {"answer": "x"}).value == 1.0
+
+
+def test_a_time_out_inside_of_code_is_its_own_failure() -> None:
+    said = failure_of_both(coded("out_of_time"), {"answer": "x"})
+    assert said.startswith("The metric 'out_of_time' raised TimeoutError in out_of_time")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
+def test_code_has_some_time(seconds: float) -> None:
+    with pytest.raises(ValueError, match="some seconds"):
+        metric(description="", seconds=seconds)
 
 
 def test_arguments_must_fit_the_function() -> None:
