@@ -11,6 +11,7 @@ from executions.models import Execution
 from executions.policies import execution_policy
 from executions.services import process
 from executions.services.leases import book_end
+from executions.services.ledger import charge_without_answer
 from executions.services.running import Ending
 from executions.types import ExecutionState
 from mlops.models import User
@@ -31,6 +32,7 @@ def cancel_execution(*, actor: User, execution: Execution) -> Execution:
             raise execution_not_cancellable(row.state)
         if row.state == ExecutionState.PENDING:
             row.cancel()
+            charge_without_answer(row)
             row.save()
             book_end(row)
         elif row.cancel_requested_at is None:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from executions.models import Execution
-from executions.services.ledger import settlement
+from executions.services.ledger import charge_without_answer, settlement
 from executions.types import ExecutionState, RunError
 from mlops.errors import DomainError
 from mlops.services.credits import book
@@ -28,9 +28,11 @@ PENDING, RUNNING = ExecutionState.PENDING.value, ExecutionState.RUNNING.value
 
 
 def claim(room: int, *, lease_token: UUID, lease_expires_at: datetime, leased_by: str) -> list[Execution]:
-    """Take up to `room` pending executions, oldest first; two that claim at once never get the same row."""
+    """Take up to `room` pending executions, oldest first, with their owners as they are now; two that claim at once
+    never get the same row."""
     with transaction.atomic():
-        rows = list(Execution.objects.pending().select_for_update(skip_locked=True, of=("self",)).order_by("pk")[:room])
+        pending = Execution.objects.pending().select_for_update(skip_locked=True, of=("self",))
+        rows = list(pending.select_related("user").order_by("pk")[:room])
         for row in rows:
             row.start(lease_token=lease_token, lease_expires_at=lease_expires_at, leased_by=leased_by)
         Execution.objects.filter(pk__in=[row.pk for row in rows], state=PENDING).update(
@@ -69,8 +71,11 @@ def cancellations(leased_by: str) -> set[UUID]:
     return set(asked.values_list("pk", flat=True))
 
 
-def hand_back(execution: Execution) -> bool:
-    """Give an execution that this process holds back to the queue, or end it when it may not run again."""
+def hand_back(execution: Execution, *, has_begun: bool = True) -> bool:
+    """Give an execution that this process holds back to the queue, or end it when it may not run again.
+
+    One that has not begun has had no attempt. False when this process held it no longer: what it used is in no row.
+    """
     token = execution.lease_token
     with transaction.atomic():
         row = (
@@ -78,11 +83,24 @@ def hand_back(execution: Execution) -> bool:
             .filter(pk=execution.pk, state=RUNNING, lease_token=token)
             .first()
         )
-        if row is not None:
-            row.token_usage, row.total_tokens = execution.token_usage, execution.total_tokens
-            row.cost, row.prices = execution.cost, execution.prices
-            _release(row)
-    return row is not None
+        if row is None:
+            return _was_handed_back(execution)
+        row.token_usage, row.total_tokens = execution.token_usage, execution.total_tokens
+        row.cost, row.prices = execution.cost, execution.prices
+        if not has_begun:
+            row.attempt -= 1
+        _release(row)
+    return True
+
+
+def _was_handed_back(execution: Execution) -> bool:
+    """Whether an earlier call did it whose answer was lost: nobody but the holder of the lease stores that usage."""
+    row = Execution.objects.filter(pk=execution.pk).first()
+    if row is None or row.token_usage != execution.token_usage:
+        return False
+    if row.is_terminal:
+        return bool(row.lease_token == execution.lease_token)
+    return bool(row.attempt <= execution.attempt + 1)
 
 
 def sweep() -> dict[str, int]:
@@ -109,6 +127,8 @@ def _release(row: Execution) -> None:
         row.fail(lease_lost(row))
     else:
         row.hand_back()
+    if row.is_terminal:
+        charge_without_answer(row)
     row.save()
     if row.is_terminal:
         book_end(row)
@@ -129,6 +149,10 @@ def book_end(row: Execution) -> None:
 def refusal(error: Exception) -> RunError:
     """Why a claimed execution cannot be run."""
     return RunError(error.code, error.message) if isinstance(error, DomainError) else internal_error()
+
+
+def right_taken_away() -> RunError:
+    return RunError("right_taken_away", _("Whoever asked for it may not execute this program any more."))
 
 
 def internal_error() -> RunError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from executions.models import Execution
 from mlops.models import CreditEntry
-from mlops.services.credits import Subject, ending_line, reservation_line
+from mlops.runtime.recorder import Recorder
+from mlops.services.credits import Subject, credits_owed, ending_line, reservation_line
 
 
 def reservation(execution: Execution) -> CreditEntry | None:
@@ -13,6 +14,20 @@ def reservation(execution: Execution) -> CreditEntry | None:
         return None
     return reservation_line(
         user_id=execution.user_id, amount=execution.credits_reserved, key=_key(execution), subject=_subject(execution)
+    )
+
+
+def charge_without_answer(execution: Execution) -> None:
+    """Set the credits of an execution that ends without an answer: what its attempts were billed, as its row tells it.
+
+    A program that sets its own credits per execution takes them for answers only. Reads the program.
+    """
+    if execution.program.credits_per_execution is not None:
+        return
+    billed = Recorder()
+    billed.go_on_from(execution.token_usage, execution.prices)
+    execution.credits_used = credits_owed(
+        known_cost=billed.known_cost, is_unpriced=billed.cost is None, reserved=execution.credits_reserved
     )
 
 

@@ -27,6 +27,7 @@ from executions.errors import shutting_down
 from executions.models import Execution
 from executions.services import leases
 from executions.services.claims import Claims
+from executions.services.late import LateAttempts, late_of
 from executions.services.planning import Plan
 from executions.services.running import Ending, Running
 from executions.services.writer import Finish, GroupWriter, Start
@@ -43,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 WATCH_S = 0.5
 """How long a cancellation from another process can go unnoticed."""
+
+AGAIN_S = 1.0
+"""After so long the queue gets back what could not begin since the database did not answer."""
 
 DRAIN_S = 10.0
 """How long executions may go on after the process was asked to stop; what has not ended is handed back."""
@@ -69,6 +73,7 @@ class ExecutionProcess:
         serve_this_process(self.database)
         self.watchers = watchers_of(Execution)
         self._claims = Claims(self)
+        self._late = LateAttempts(self)
         self._writer.start()
         self._leases = asyncio.create_task(self._look_after_leases(), name="leases")
 
@@ -83,6 +88,7 @@ class ExecutionProcess:
             run.end(Ending.HAND_BACK)
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._late.stop()
         self._leases.cancel()
         await asyncio.gather(self._leases, return_exceptions=True)
         self.watchers.stop()
@@ -149,13 +155,12 @@ class ExecutionProcess:
         return {"lease_token": new_id(), "lease_expires_at": lease_end(), "leased_by": self.name}
 
     async def _finish(self, running: Running) -> Execution:
-        execution = running.execution
+        execution, before = running.execution, dict(running.execution.token_usage)
         try:
             await self._work(running)
-            if execution.is_terminal:
-                await self._record(running)
-            else:
-                await self.database.run(lambda: leases.hand_back(execution))
+            is_mine = await (self._record(running) if execution.is_terminal else self._hand_back(running))
+            if not is_mine and (late := late_of(execution, running.recorder, before)):
+                self._late.add(late)
         except Exception as error:
             logger.exception("The end of execution %s could not be stored; its lease will expire", execution.pk)
             running.failure = error
@@ -165,18 +170,29 @@ class ExecutionProcess:
         return running.execution
 
     async def _work(self, running: Running) -> None:
+        """Without a hold it has not begun afterwards; else it is as `Running.work` leaves it."""
         try:
-            if running.hold is None:
-                running.hold = await self.hold_for(running.execution, running.plan)
+            running.hold = hold = running.hold or await self._hold_if_there(running)
+            if hold is None:
+                return
             try:
                 await running.work()
             finally:
-                self.budgets.settle(running.hold, running.spent)
+                self.budgets.settle(hold, running.spent)
         except Exhausted as refusal:
             running.refuse(leases.refusal(refusal.told_to(None)))
         except Exception:
             logger.exception("Execution %s met what nobody foresaw", running.execution.pk)
-            running.execution.fail(leases.internal_error())
+            running.refuse(leases.internal_error())
+
+    async def _hold_if_there(self, running: Running) -> Hold | None:
+        """What is reserved of budgets; None when the database does not say. Raises `Exhausted`."""
+        try:
+            return await self.hold_for(running.execution, running.plan)
+        except (OperationalError, InterfaceError):
+            logger.warning("The database does not answer; execution %s goes back to the queue", running.execution.pk)
+            await asyncio.sleep(AGAIN_S)
+            return None
 
     async def hold_for(self, execution: Execution, plan: Plan) -> Hold:
         """Reserve of every budget in force what the execution is expected to cost. Raises `Exhausted`."""
@@ -184,13 +200,19 @@ class ExecutionProcess:
             return Hold()
         return await self.budgets.reserve(plan.charged(execution.user_id, encoded(execution.input)))
 
-    async def _record(self, running: Running) -> None:
+    async def _hand_back(self, running: Running) -> bool:
+        has_begun = running.hold is not None
+        return await self.database.run(lambda: leases.hand_back(running.execution, has_begun=has_begun))
+
+    async def _record(self, running: Running) -> bool:
+        """Whether it ended here; otherwise it becomes the row as others made it."""
         finish = Finish(running.execution)
         if await self.record(finish):
             running.balance = finish.balance
-            return
+            return True
         logger.warning("Execution %s was taken over; this result is discarded", running.execution.pk)
         running.execution = await self.database.run(lambda: Execution.objects.get(pk=finish.execution.pk))
+        return False
 
     async def record(self, finish: Finish) -> bool:
         """Store an end and announce it; False when this process holds the lease no longer."""
