@@ -11,9 +11,13 @@ from django.db import InterfaceError, OperationalError
 
 from executions.models import Execution
 from executions.services import leases
+from executions.services.ledger import charge_without_answer
 from executions.services.planning import Plan, kept_plan, plan_by_ids
+from executions.services.running import Running
 from executions.services.writer import Finish
 from mlops.errors import DomainError
+from mlops.policies import language_model_policy
+from programs.policies import program_policy
 
 if TYPE_CHECKING:
     from executions.services.process import ExecutionProcess
@@ -94,12 +98,17 @@ class Claims:
     async def _run(self, execution: Execution) -> None:
         try:
             plan = await self._plan(execution)
+            is_allowed = await self._is_allowed(execution, plan)
         except (OperationalError, InterfaceError):
             logger.warning("The database does not answer; execution %s waits for its lease to expire", execution.pk)
         except Exception as error:
             await self._fail_before_run(execution, error)
         else:
-            self._process.run(execution, plan)
+            if is_allowed:
+                self._process.run(execution, plan)
+            else:
+                Running(execution, plan, None).refuse(leases.right_taken_away())
+                await self._record(execution)
 
     async def _plan(self, execution: Execution) -> Plan:
         ids = (execution.program_id, execution.prompt_set_id, execution.requested_model)
@@ -107,12 +116,36 @@ class Claims:
             return kept
         return await self._process.once(("plan", *ids), lambda: plan_by_ids(*ids))
 
+    async def _is_allowed(self, execution: Execution, plan: Plan) -> bool:
+        if plan.program.group_id is None and not plan.used_programs:
+            return _may_still_execute(execution, plan)
+        return await self._process.database.run(lambda: _may_still_execute(execution, plan))
+
     async def _fail_before_run(self, execution: Execution, error: Exception) -> None:
         """The program cannot be built (any more): the execution ends with that reason."""
         if not isinstance(error, DomainError):
             logger.error("Execution %s cannot be prepared", execution.pk, exc_info=error)
         execution.fail(leases.refusal(error))
         try:
+            await self._process.database.run(lambda: charge_without_answer(execution))
+        except (OperationalError, InterfaceError):
+            logger.warning("The database does not answer; execution %s waits for its lease to expire", execution.pk)
+        else:
+            await self._record(execution)
+
+    async def _record(self, execution: Execution) -> None:
+        try:
             await self._process.record(Finish(execution))
         except DomainError:
             logger.exception("The end of execution %s could not be stored; its lease will expire", execution.pk)
+
+
+def _may_still_execute(execution: Execution, plan: Plan) -> bool:
+    """Whether its owner may have it executed as they are now: the account, its role and its groups.
+
+    That the program was replaced meanwhile takes no right away: what is in the queue was promised its version.
+    """
+    owner = execution.user
+    if plan.requested_model is not None and not language_model_policy.can(owner, "view"):
+        return False
+    return all(program_policy.can(owner, "execute_as_tool", program) for program in (plan.program, *plan.used_programs))
