@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db.models import BigIntegerField, Min, Q, QuerySet, Sum, TextField
+from django.db.models import BigIntegerField, Min, Model, Q, QuerySet, Sum, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -157,12 +157,20 @@ def monthly_costs(programs: Collection[UUID]) -> dict[UUID, int]:
     return {program: int(found.get(program, 0)) for program in programs}
 
 
+_counted: list[type[Model]] = [Execution, Evaluation]
+"""Whose rows are in the usage once they have ended and were counted."""
+
+
+def add_counted(model: type[Model]) -> None:
+    """Rows of a higher app are counted, too."""
+    if model not in _counted:
+        _counted.append(model)
+
+
 def counted_until() -> datetime:
     """Everything that ended before this moment is in the usage."""
-    oldest = [
-        rows.filter(finished_at__isnull=False, is_counted=False).aggregate(oldest=Min("finished_at"))["oldest"]
-        for rows in (Execution.objects.all(), Evaluation.objects.all())
-    ]
+    waiting = (model._default_manager.filter(finished_at__isnull=False, is_counted=False) for model in _counted)
+    oldest = [rows.aggregate(oldest=Min("finished_at"))["oldest"] for rows in waiting]
     return min((moment for moment in oldest if moment is not None), default=timezone.now())
 
 

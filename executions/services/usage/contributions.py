@@ -16,6 +16,7 @@ from django.db import connection, models
 
 from executions.models import Evaluation, Execution, UsageDay
 from executions.runtime.latency import BUCKETS_PER_DOUBLING
+from executions.selectors.usage import add_counted
 from executions.types import UsageKind
 
 KEPT = UsageDay._meta.db_table
@@ -76,6 +77,7 @@ def add_source(source: Source) -> None:
     `program` and `prompt_set`."""
     if source not in _sources:
         _sources.append(source)
+        add_counted(source.model)
 
 
 def sources() -> Sequence[Source]:

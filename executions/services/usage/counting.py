@@ -21,15 +21,16 @@ LIMIT_S = 4.0
 def count_usage(*, limit_s: float = LIMIT_S) -> int:
     """Add what has ended to the usage of its day, the oldest first, for about `limit_s`; how many rows that were.
 
-    Several workers may count at once: each takes rows that no other one holds.
+    All sources take turns, and each has at least one: a backlog of one keeps no other waiting. Several workers may
+    count at once: each takes rows that no other one holds.
     """
-    give_up, counted = time.monotonic() + limit_s, 0
-    for source in sources():
-        while time.monotonic() < give_up:
-            done = _count_some(source)
-            counted += done
-            if done < BATCHES[connection.vendor]:
-                break
+    give_up, counted, waiting = time.monotonic() + limit_s, 0, list(sources())
+    while waiting:
+        done = {source: _count_some(source) for source in waiting}
+        counted += sum(done.values())
+        if time.monotonic() >= give_up:
+            break
+        waiting = [source for source in waiting if done[source] == BATCHES[connection.vendor]]
     return counted
 
 
