@@ -54,6 +54,15 @@ class ScopedQuerySet(models.QuerySet[M_co]):
             return rows._to_user(viewer)
         return rows._to_engineer(viewer) if role is Role.ML_ENGINEER else rows
 
+    def deletions_known_to(self, viewer: Viewer) -> models.QuerySet[Any]:
+        """The last states of rows that have been deleted, for the histories of which only admins and engineers have the
+        right, and no token that is restricted to programs."""
+        states: models.QuerySet[Any] = self.model.history.filter(history_type="-")  # type: ignore[attr-defined]
+        role = role_of(viewer)
+        if role not in (Role.ADMIN, Role.ML_ENGINEER) or programs_of_grant(viewer):
+            return states.none()
+        return states if role is Role.ADMIN else self._deleted_to_engineer(states, viewer)
+
     def _of_programs(self, viewer: Any, programs: frozenset[str]) -> Self:
         return self.filter(**{f"{self.program_name}__in": programs}) if self.program_name else self.none()
 
@@ -62,6 +71,9 @@ class ScopedQuerySet(models.QuerySet[M_co]):
 
     def _to_user(self, viewer: Any) -> Self:
         return self.none()
+
+    def _deleted_to_engineer(self, states: models.QuerySet[Any], viewer: Any) -> models.QuerySet[Any]:
+        return states
 
 
 class UserQuerySet(ScopedQuerySet["User"]):
@@ -73,6 +85,9 @@ class UserQuerySet(ScopedQuerySet["User"]):
 
     def _to_user(self, viewer: User) -> Self:
         return self.filter(pk=viewer.pk)
+
+    def _deleted_to_engineer(self, states: models.QuerySet[Any], viewer: User) -> models.QuerySet[Any]:
+        return states.none()
 
 
 class OwnedQuerySet(ScopedQuerySet[M_co]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from django.contrib.auth.models import Group
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from mlops.querysets import ScopedQuerySet
 
@@ -40,3 +40,7 @@ class ScheduleQuerySet(ScopedQuerySet[Any]):
     def _to_engineer(self, viewer: User) -> Self:
         strange = Group.objects.filter(programs__isnull=False).exclude(pk__in=viewer.groups.values("pk"))
         return self.exclude(program_name__in=strange.values("programs__name"))
+
+    def _deleted_to_engineer(self, states: QuerySet[Any], viewer: User) -> QuerySet[Any]:
+        """Their own: which programs the label of another one meant, its states do not tell."""
+        return states.filter(user=viewer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from mlops.querysets import ScopedQuerySet
 from programs.types import ProgramStatus
@@ -17,6 +17,13 @@ def _of_groups(user: User, prefix: str = "") -> Q:
     return Q(**{f"{prefix}group": None}) | Q(**{f"{prefix}group__in": user.groups.values("pk")})
 
 
+def _of_parents(name: str, model: Any, viewer: User) -> Q:
+    """Of states of `model`: those whose `name` the viewer knows of, be it there or deleted itself."""
+    parents = model._meta.get_field(name).related_model.objects
+    there, deleted = parents.known_to(viewer).values("pk"), parents.deletions_known_to(viewer).values("id")
+    return Q(**{f"{name}_id__in": there}) | Q(**{f"{name}_id__in": deleted})
+
+
 class ProgramQuerySet(ScopedQuerySet[Any]):
     """A program limited to a group is seen by the group's members, and by admins."""
 
@@ -27,6 +34,9 @@ class ProgramQuerySet(ScopedQuerySet[Any]):
 
     def _to_user(self, viewer: User) -> Self:
         return self.filter(_of_groups(viewer), status=ProgramStatus.PRODUCTION)
+
+    def _deleted_to_engineer(self, states: QuerySet[Any], viewer: User) -> QuerySet[Any]:
+        return states.filter(_of_groups(viewer))
 
     def in_production(self) -> Self:
         return self.filter(status=ProgramStatus.PRODUCTION)
@@ -43,6 +53,9 @@ class ProgramPartQuerySet(ScopedQuerySet[Any]):
     def _to_user(self, viewer: User) -> Self:
         return self.filter(_of_groups(viewer, "program__"), program__status=ProgramStatus.PRODUCTION)
 
+    def _deleted_to_engineer(self, states: QuerySet[Any], viewer: User) -> QuerySet[Any]:
+        return states.filter(_of_parents("program", self.model, viewer))
+
 
 class PromptVersionQuerySet(ScopedQuerySet[Any]):
     program_name = "module__program__name"
@@ -52,6 +65,9 @@ class PromptVersionQuerySet(ScopedQuerySet[Any]):
 
     def _to_user(self, viewer: User) -> Self:
         return self.filter(_of_groups(viewer, "module__program__"), module__program__status=ProgramStatus.PRODUCTION)
+
+    def _deleted_to_engineer(self, states: QuerySet[Any], viewer: User) -> QuerySet[Any]:
+        return states.filter(_of_parents("module", self.model, viewer))
 
 
 class DemoQuerySet(ScopedQuerySet[Any]):

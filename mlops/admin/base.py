@@ -8,20 +8,23 @@ from typing import Any, ClassVar, cast
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path
 from django.utils.functional import cached_property
 from simple_history.admin import SimpleHistoryAdmin
 from unfold.admin import ModelAdmin, TabularInline
 
 from mlops.admin import links
 from mlops.admin.buttons import address_of
-from mlops.admin.history import history_page, state_page
+from mlops.admin.history import deleted_page, history_page, state_page
 from mlops.errors import DomainError
 from mlops.models import User
 from mlops.policies import Policy
+from mlops.selectors.history import deleted_record
 
 COUNTED_ROWS = 10_000
 """Lists say how many rows there are up to here; beyond, search and filters lead to a row, not page numbers."""
@@ -240,6 +243,18 @@ class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has
 class RecordAdmin(SimpleHistoryAdmin, ServiceAdmin):  # type: ignore[misc]  # neither has types
     """A `ServiceAdmin` of a record with history, which has pages of its own here."""
 
+    list_before_template = "mlops/admin/deleted_link.html"
+
+    def get_urls(self) -> list[Any]:
+        meta = self.model._meta
+        page = self.admin_site.admin_view(self.deleted_view)
+        return [path("deleted/", page, name=f"{meta.app_label}_{meta.model_name}_deleted"), *super().get_urls()]
+
+    def deleted_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return deleted_page(self, request, actor_of(request))
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         ServiceAdmin.save_model(self, request, obj, form, change)
 
@@ -252,7 +267,9 @@ class RecordAdmin(SimpleHistoryAdmin, ServiceAdmin):  # type: ignore[misc]  # ne
         return state_page(self, request, actor_of(request), self._visible(request, object_id), version_id)
 
     def _visible(self, request: HttpRequest, object_id: str) -> Any:
-        row = self.get_object(request, unquote(object_id))
+        """Also one that has been deleted."""
+        key = unquote(object_id)
+        row = self.get_object(request, key) or deleted_record(self.model, key, actor_of(request))
         if row is None:
             raise Http404
         return row

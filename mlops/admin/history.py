@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -47,7 +47,17 @@ def history_page(model_admin: Any, request: HttpRequest, actor: User, row: Any) 
     states = Paginator(past.history_of(row), PAGE).get_page(request.GET.get("page"))
     listed = [(state, _shown(model_admin, changes)) for state, changes in past.with_changes(list(states))]
     context = {"states": listed, "page": states, "compared": _compared(model_admin, request, row)}
-    return _page(model_admin, request, row, "mlops/admin/history.html", context)
+    return _page_of(model_admin, request, row, "mlops/admin/history.html", context)
+
+
+def deleted_page(model_admin: Any, request: HttpRequest, actor: User) -> HttpResponse:
+    """All records that have been deleted, the latest first."""
+    _require(actor, "view", None)
+    states = Paginator(past.deletions(model_admin.model, actor), PAGE).get_page(request.GET.get("page"))
+    rows = [(state, state.instance) for state in states]
+    listed = [(state, _name(row), _address(model_admin, "history", row.pk)) for state, row in rows]
+    title = _("Deleted: %(records)s") % {"records": model_admin.model._meta.verbose_name_plural}
+    return _page(model_admin, request, title, "mlops/admin/history_deleted.html", {"states": listed, "page": states})
 
 
 def state_page(model_admin: Any, request: HttpRequest, actor: User, row: Any, number: str) -> HttpResponse:
@@ -58,10 +68,10 @@ def state_page(model_admin: Any, request: HttpRequest, actor: User, row: Any, nu
         if request.method == "POST":
             revert(actor=actor, row=row, state=state.history_id)
             messages.success(request, _("Put back as it was."))
-            return HttpResponseRedirect(_address(model_admin, "change", row))
+            return HttpResponseRedirect(_address(model_admin, "change", row.pk))
     except DomainError as error:
         messages.error(request, error.message)
-        return HttpResponseRedirect(_address(model_admin, "history", row))
+        return HttpResponseRedirect(_address(model_admin, "history", row.pk))
     way = way_back(type(row))
     differing = past.difference(state, past.history_of(row).first())
     context = {
@@ -69,9 +79,9 @@ def state_page(model_admin: Any, request: HttpRequest, actor: User, row: Any, nu
         "values": [(_label(model_admin, name), _text(value)) for name, value in past.values_of(state).items()],
         "differing": _shown(model_admin, differing),
         "comes_back": [_label(model_admin, change.field) for change in differing if way and change.field in way.fields],
-        "may_revert": way is not None and history_policy.can(actor, "revert", row),
+        "may_revert": way is not None and not row._state.adding and history_policy.can(actor, "revert", row),
     }
-    return _page(model_admin, request, row, "mlops/admin/history_state.html", context)
+    return _page_of(model_admin, request, row, "mlops/admin/history_state.html", context)
 
 
 def _require(actor: User, action: str, row: Any) -> None:
@@ -84,11 +94,11 @@ def _as_of(model_admin: Any, request: HttpRequest, row: Any) -> HttpResponse:
         state = past.state_at(row, _time(request.GET["as_of"]))
     except DomainError as error:
         messages.error(request, error.message)
-        return HttpResponseRedirect(_address(model_admin, "history", row))
+        return HttpResponseRedirect(_address(model_admin, "history", row.pk))
     except ValueError:
         messages.error(request, _("Not a date and time."))
-        return HttpResponseRedirect(_address(model_admin, "history", row))
-    return HttpResponseRedirect(_address(model_admin, "simple_history", row, state.history_id))
+        return HttpResponseRedirect(_address(model_admin, "history", row.pk))
+    return HttpResponseRedirect(_address(model_admin, "simple_history", row.pk, state.history_id))
 
 
 def _compared(model_admin: Any, request: HttpRequest, row: Any) -> dict[str, Any] | None:
@@ -104,26 +114,33 @@ def _compared(model_admin: Any, request: HttpRequest, row: Any) -> dict[str, Any
     return {"older": older, "newer": newer, "changes": _shown(model_admin, past.difference(older, newer))}
 
 
-def _page(model_admin: Any, request: HttpRequest, row: Any, template: str, context: dict[str, Any]) -> HttpResponse:
-    opts = model_admin.model._meta
-    return render(
-        request,
-        template,
-        {
-            **model_admin.admin_site.each_context(request),
-            "title": _("History: %(row)s") % {"row": row},
-            "opts": opts,
-            "original": row,
-            "row_address": _address(model_admin, "change", row),
-            "history_address": _address(model_admin, "history", row),
-            **context,
-        },
-    )
+def _page_of(model_admin: Any, request: HttpRequest, row: Any, template: str, context: dict[str, Any]) -> HttpResponse:
+    is_deleted = row._state.adding
+    context |= {
+        "original": None if is_deleted else row,  # whose name templates ask for
+        "is_deleted": is_deleted,
+        "row_address": _address(model_admin, "deleted") if is_deleted else _address(model_admin, "change", row.pk),
+        "history_address": _address(model_admin, "history", row.pk),
+    }
+    return _page(model_admin, request, _("History: %(row)s") % {"row": _name(row)}, template, context)
 
 
-def _address(model_admin: Any, page: str, row: Any, *more: Any) -> str:
+def _page(model_admin: Any, request: HttpRequest, title: str, template: str, context: dict[str, Any]) -> HttpResponse:
+    of_site = model_admin.admin_site.each_context(request)
+    return render(request, template, {**of_site, "title": title, "opts": model_admin.model._meta, **context})
+
+
+def _name(row: Any) -> str:
+    """What the row is called; its id where that says something of a row that has gone too."""
+    try:
+        return str(row)
+    except ObjectDoesNotExist:
+        return str(row.pk)
+
+
+def _address(model_admin: Any, page: str, *names: Any) -> str:
     meta = model_admin.model._meta
-    return reverse(f"{model_admin.admin_site.name}:{meta.app_label}_{meta.model_name}_{page}", args=[row.pk, *more])
+    return reverse(f"{model_admin.admin_site.name}:{meta.app_label}_{meta.model_name}_{page}", args=names)
 
 
 def _shown(model_admin: Any, changes: list[past.FieldChange]) -> list[Shown]:

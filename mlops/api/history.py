@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from mlops.api.serializers import StrictSerializer
 from mlops.api.viewsets import RecordViewSet
-from mlops.errors import Invalid
+from mlops.errors import Invalid, NotFound
 from mlops.models.history import SOURCE_CHOICES
 from mlops.moments import moment_of
 from mlops.policies import history_policy
@@ -62,6 +62,12 @@ class WholeStateSerializer(StateSerializer):
     values = serializers.DictField()
 
 
+class DeletionSerializer(WholeStateSerializer):
+    """The last state of a record that has been deleted; `id` leads to the states before."""
+
+    id = serializers.CharField()
+
+
 class DifferenceSerializer(serializers.Serializer[Any]):
     older = StateSerializer()
     newer = StateSerializer()
@@ -69,7 +75,15 @@ class DifferenceSerializer(serializers.Serializer[Any]):
 
 
 class Remembers(RecordViewSet):
-    """`history/` of a record, for those who engineer; with `revert` where the record can be put back."""
+    """`history/` of a record, also of one that has been deleted, for those who engineer."""
+
+    @extend_schema(responses=DeletionSerializer(many=True))  # type: ignore[untyped-decorator]  # as below
+    @action(detail=False, url_path="history/deleted", filter_backends=[])
+    def deleted(self, request: Request) -> Response:
+        """What has been deleted, the latest first, each with who did it and what it was."""
+        history_policy.check(self.actor, "view")
+        states = self.paginate_queryset(past.deletions(self._model, self.actor))
+        return self.get_paginated_response(DeletionSerializer(map(_told, states or []), many=True).data)
 
     @extend_schema(responses=StateChangeSerializer(many=True))  # type: ignore[untyped-decorator]  # drf-spectacular has no types
     @action(detail=True, filter_backends=[])
@@ -106,8 +120,18 @@ class Remembers(RecordViewSet):
         """One of its states, whole."""
         return _whole(past.state_of(self._remembered(), int(state)))
 
+    @property
+    def _model(self) -> Any:
+        view: Any = self
+        return view.queryset.model
+
     def _remembered(self) -> Any:
-        row = self.get_object()
+        try:
+            row = self.get_object()
+        except NotFound:
+            row = past.deleted_record(self._model, self.kwargs["pk"], self.actor)
+            if row is None:
+                raise
         history_policy.check(self.actor, "view", row)
         return row
 
@@ -139,8 +163,12 @@ def _with_changes(state: Any, changes: list[past.FieldChange]) -> Any:
 
 
 def _whole(state: Any) -> Response:
+    return Response(WholeStateSerializer(_told(state)).data)
+
+
+def _told(state: Any) -> Any:
     state.values = past.values_of(state)
-    return Response(WholeStateSerializer(state).data)
+    return state
 
 
 def _time(request: Request) -> datetime:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import Field, QuerySet
 from django.utils.translation import gettext as _
 
 from mlops.errors import NotFound
+from mlops.querysets import ScopedQuerySet, Viewer
 
 UNTOLD = frozenset({"id", "created_at", "updated_at"})
 """Columns that say nothing about what a record is."""
@@ -32,6 +34,24 @@ def history_of(row: Any) -> QuerySet[Any]:
     """The states of `row`, the newest first, with who made them."""
     states: QuerySet[Any] = row.history.select_related("history_user").order_by("-history_id")
     return states
+
+
+def deletions(model: Any, viewer: Viewer) -> QuerySet[Any]:
+    """The last states of records of `model` that have been deleted, as far as `viewer` may know of them: the latest
+    first, with who deleted them."""
+    rows = model._default_manager.all()
+    scoped = rows if isinstance(rows, ScopedQuerySet) else ScopedQuerySet(model)  # Django's own have no narrower scope
+    return scoped.deletions_known_to(viewer).select_related("history_user").order_by("-history_id")
+
+
+def deleted_record(model: Any, reference: str, viewer: Viewer) -> Any | None:
+    """The record of that id as it was when it was deleted, for those who may know that it was there."""
+    try:
+        key = model._meta.pk.to_python(reference)
+    except ValidationError:
+        return None
+    state = deletions(model, viewer).filter(**{model._meta.pk.attname: key}).first()
+    return None if state is None else state.instance
 
 
 def state_of(row: Any, state: int) -> Any:

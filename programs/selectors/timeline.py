@@ -18,7 +18,7 @@ from django.db.models import Max, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from mlops.querysets import Viewer
-from mlops.selectors.history import difference
+from mlops.selectors.history import deletions, difference
 from programs.models import Deployment, Module, ModuleConnection, Program, PromptVersion, Signature
 
 Key: TypeAlias = tuple[datetime, str]
@@ -55,7 +55,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`versions` of one name that the viewer may see, by id; events up to `until`, `size` of each source."""
+    """`versions` of one name that the viewer may see, by id, also those that have been deleted; events up to `until`,
+    `size` of each source."""
 
     viewer: Viewer
     versions: dict[UUID, Program]
@@ -85,12 +86,18 @@ def add_timeline_source(source: Source) -> None:
 
 def timeline(*, actor: Viewer, program: Program, before: Key | None = None, size: int = 50) -> list[Event]:
     """At most `size` events of all versions of the program's name that `actor` may see, those before `before`."""
-    versions = {row.pk: row for row in Program.objects.visible_to(actor).filter(name=program.name)}
-    page = Page(actor, versions, before[0] if before else timezone.now(), size + 1)
+    page = Page(actor, _versions(actor, program.name), before[0] if before else timezone.now(), size + 1)
     events = (event for source in (_edits, _deployments, *_sources) for event in source(page))
     return nlargest(
         size, (event for event in events if before is None or event.key < before), key=lambda event: event.key
     )
+
+
+def _versions(viewer: Viewer, name: str) -> dict[UUID, Program]:
+    there = {row.pk: row for row in Program.objects.visible_to(viewer).filter(name=name)}
+    states = deletions(Program, viewer).filter(name=name)
+    deleted = {state.id: Program(id=state.id, name=name, version=state.version) for state in states}
+    return {**deleted, **there}
 
 
 def _edits(page: Page) -> Iterator[Event]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
 from django.utils import timezone
 
 from mlops.models import LanguageModel, User
-from mlops.services.language_models import set_secret, update_language_model
+from mlops.services.language_models import delete_language_model, set_secret, update_language_model
+from mlops.services.prices import delete_price
 from tests.factories import make_language_model, make_price
 
 pytestmark = pytest.mark.django_db
@@ -95,3 +98,22 @@ def test_records_that_there_are_not(browser: Client, model: LanguageModel) -> No
     assert browser.get("/admin/mlops/languagemodel/nonsense/history/").status_code == 404
     for strange in ("0", "9" * 40, "x"):
         assert browser.get(page(model, f"{strange}/")).headers["Location"] == page(model)
+
+
+def test_the_list_leads_to_what_has_been_deleted(browser: Client, model: LanguageModel, admin: User) -> None:
+    price = make_price(model, valid_from=timezone.now() + timedelta(days=1))
+    delete_price(actor=admin, price=price)
+    delete_language_model(actor=admin, model=model)  # whose name a price would say
+    deleted = {kind: f"/admin/mlops/{kind}/deleted/" for kind in ("languagemodel", "modelprice")}
+
+    for kind, record in (("languagemodel", model), ("modelprice", price)):
+        assert f'href="{deleted[kind]}"' in browser.get(f"/admin/mlops/{kind}/").content.decode()
+        history = f"/admin/mlops/{kind}/{record.pk}/history/"
+        assert f'href="{history}"' in browser.get(deleted[kind]).content.decode()
+        assert "It has been deleted." in browser.get(history).content.decode()
+        state = record.history.order_by("history_id").values_list("history_id", flat=True)[0]
+        shown = browser.get(f"{history}{state}/").content.decode()
+        assert "The record has been deleted." in shown
+        assert "Put back" not in shown
+        assert browser.post(f"{history}{state}/").headers["Location"] == history
+    assert not LanguageModel.objects.exists()

@@ -6,20 +6,25 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from mlops.errors import Conflict, Forbidden, Invalid, NotFound
 from mlops.models import LanguageModel, User
-from mlops.selectors.history import FieldChange, difference, history_of, state_at, with_changes
+from mlops.models.base import new_id
+from mlops.selectors.history import FieldChange, deletions, difference, history_of, state_at, with_changes
+from mlops.services.groups import create_group, delete_group
 from mlops.services.language_models import (
     delete_language_model,
     set_fallbacks,
     set_secret,
     update_language_model,
 )
+from mlops.services.prices import delete_price
 from mlops.services.reverting import revert
+from mlops.types import Grant, Scope
 from tests.factories import make_language_model, make_price
 
 pytestmark = pytest.mark.django_db
@@ -262,3 +267,64 @@ def test_the_resolver_is_not_asked_within_a_transaction(admin: User, monkeypatch
 
     assert reverted.api_base == "https://one.example/v1"
     assert within == [False, False]
+
+
+def test_who_deleted_what_is_listed_with_what_it_was(model: LanguageModel, admin: User, erin: User) -> None:
+    price = make_price(model, valid_from=timezone.now() + timedelta(days=30), input_price=7)
+    delete_price(actor=admin, price=price)
+    other = make_price(model)
+
+    listed = client_of(erin).get("/api/v1/prices/history/deleted/").json()
+
+    [told] = listed["results"]
+    assert (listed["next"], told["id"], told["user"], told["verb"], told["change"]) == (
+        None,
+        str(price.pk),
+        "admin",
+        "delete_price",
+        "deleted",
+    )
+    assert (told["values"]["input_price"], told["values"]["model"]) == (7, str(model.pk))
+    assert str(other.pk) not in str(listed)
+
+
+def test_deletions_come_page_by_page_the_latest_first(admin: User, erin: User) -> None:
+    names = [f"openai/gone-{number}" for number in range(3)]
+    for name in names:
+        delete_language_model(actor=admin, model=make_language_model(name=name))
+
+    first = client_of(erin).get("/api/v1/language-models/history/deleted/", {"page_size": 2}).json()
+    second = client_of(erin).get(first["next"]).json()
+
+    told = [[row["values"]["name"] for row in page["results"]] for page in (first, second)]
+    assert told == [[names[2], names[1]], [names[0]]]
+
+
+def test_the_history_of_what_is_gone_is_still_read_but_nothing_is_put_back(
+    model: LanguageModel, admin: User, erin: User, alice: User
+) -> None:
+    oldest = numbers(model)[0]
+    delete_language_model(actor=admin, model=LanguageModel.objects.get(pk=model.pk))
+    client = client_of(erin)
+
+    states = client.get(address(model)).json()["results"]
+    whole = client.get(address(model, f"{oldest}/")).json()
+    back = client_of(admin).post(address(model, f"{oldest}/revert/"))
+
+    assert [state["verb"] for state in states] == ["delete", "change", "change", None]
+    assert whole["values"]["timeout_s"] == 60
+    assert client.get(f"/api/v1/language-models/{model.pk}/").status_code == 404
+    assert (back.status_code, LanguageModel.objects.count()) == (404, 0)
+    assert client_of(alice).get(address(model)).status_code == 404
+    assert client_of(alice).get("/api/v1/language-models/history/deleted/").json()["code"] == "history_view_forbidden"
+    assert client.get("/api/v1/language-models/nonsense/history/").status_code == 404
+
+
+def test_deleted_groups_are_told_to_engineers_but_to_no_token_of_some_programs(admin: User, erin: User) -> None:
+    group = create_group(actor=admin, name="support")
+    delete_group(actor=admin, group=group)
+
+    assert [state.name for state in deletions(Group, erin)] == ["support"]
+    assert deletions(User, erin).count() == 0
+    admin.grant = Grant(new_id(), frozenset(Scope), frozenset({"triage"}))
+    assert deletions(Group, admin).count() == 0

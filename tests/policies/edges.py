@@ -26,6 +26,7 @@ from tests.sources import APPS
 
 READ = "reads rows in the scope of visible_to"
 PAST = "reads the history of one row in the scope of visible_to, under the right to view histories"
+DELETED = "reads last states in the scope of deletions_known_to, under the right to view histories"
 OFF = "switched off: nobody may"
 UNSAFE = ("POST", "PATCH", "PUT", "DELETE")
 
@@ -98,6 +99,8 @@ def _verbs_of(pattern: URLPattern, name: str, action: str) -> tuple[str, ...]:
 def _read(pattern: URLPattern, action: str) -> str:
     if action in ("list", "retrieve"):
         return READ
+    if action == Remembers.deleted.__name__:
+        return DELETED
     is_past = action in vars(Remembers) and issubclass(getattr(pattern.callback, "cls", object), Remembers)
     return PAST if is_past else ""
 
@@ -127,6 +130,8 @@ def _of_page(model: Any, page: Any) -> Iterator[Edge]:
         reason = listed.ADMIN.get(key, "")
         if name in ("changelist", "history", "simple_history"):
             reason = READ
+        elif name == "deleted":
+            reason = DELETED
         elif name in switched and switched[name] is None:
             reason = OFF
         yield Edge("admin", key, listed.ADMIN_VERBS.get(key, ()), reason)

@@ -12,13 +12,15 @@ from datasets.services import create_dataset
 from executions.services.metrics import create_metric
 from mlops.models import User
 from mlops.origin import Edge, Origin, acting
+from mlops.selectors.history import deletions
 from mlops.services.history import operator
 from optimizations.models import Optimization
-from programs.models import Program
+from programs.models import Module, Program, PromptVersion
 from programs.selectors import timeline
 from programs.services import (
     choose_prompt_set,
     create_prompt_version,
+    delete_program,
     deploy_program,
     new_version,
     remove_module,
@@ -27,7 +29,7 @@ from programs.services import (
     update_module,
     update_program,
 )
-from tests.factories import make_program
+from tests.factories import make_program, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -88,6 +90,42 @@ def test_prompts_and_parts_that_are_gone_stay_in_it(erin: User) -> None:
     remove_module(actor=erin, module=module)
     assert ("edit", "remove", "classify") in told(erin, program)[:2]
     assert ("edit", "create", "classify 2") in told(erin, program)
+
+
+def test_versions_that_have_been_deleted_stay_in_it_with_who_deleted_them(program: Program, erin: User) -> None:
+    draft = new_version(actor=erin, program=program)
+    part = draft.modules.get()
+    create_prompt_version(actor=erin, module=part, prompt_template="Be brief.")
+    delete_program(actor=erin, program=draft)
+
+    events = timeline(actor=erin, program=program, size=200)
+    gone = [event for event in events if event.verb == "delete"]
+
+    assert {(event.record, event.title) for event in gone} == {
+        ("program", "triage@3"),
+        ("module", "classify"),
+        *(("promptversion", f"classify {number}") for number in (1, 2)),
+    }
+    assert {(event.user, event.version) for event in gone} == {("erin", 3)}
+    assert part.pk in {event.record_id for event in gone}
+
+
+def test_deleted_versions_are_told_to_those_who_could_see_them(program: Program, erin: User, admin: User) -> None:
+    other = make_user("ml_engineer")
+    group = Group.objects.create(name="insiders")
+    group.user_set.add(erin)
+    draft = new_version(actor=erin, program=program)
+    update_program(actor=erin, program=draft, group=group)
+    create_prompt_version(actor=erin, module=draft.modules.get(), prompt_template="Be brief.")
+    delete_program(actor=erin, program=draft)
+
+    told_to = {user.username: ("edit", "delete", "triage@3") in told(user, program) for user in (erin, admin, other)}
+
+    assert told_to == {"erin": True, "admin": True, other.username: False}
+    assert "classify" not in {event.title for event in timeline(actor=other, program=program) if event.version == 3}
+    deleted = {user: set(deletions(Module, user).values_list("program_id", flat=True)) for user in (erin, other)}
+    assert deleted == {erin: {draft.pk}, other: set()}
+    assert [deletions(PromptVersion, user).count() for user in (erin, other)] == [2, 0]
 
 
 def test_compile_jobs_are_part_of_it(program: Program, erin: User) -> None:
