@@ -104,13 +104,16 @@ def update_dataset(
 
 @verb(dataset_policy, "freeze")
 def freeze_dataset(*, actor: User, dataset: Dataset) -> Dataset:
-    """Something uses the dataset from now on, so it stays. Repeating is harmless.
+    """Something uses the dataset as it was read from now on, so it stays. Repeating is harmless.
 
-    Raises `Forbidden` and `Conflict` (`dataset_importing`).
+    Raises `Forbidden` and `Conflict` (`dataset_importing`; `dataset_changed` when it has other examples by now).
     """
     dataset_policy.check(actor, "freeze", dataset)
     _refuse_importing(dataset)
-    return frozen(dataset, actor, "freeze_dataset")
+    with transaction.atomic():
+        if locked(dataset).content_hash != dataset.content_hash:
+            raise errors.dataset_changed()
+        return frozen(dataset, actor, "freeze_dataset")
 
 
 @verb(dataset_policy, "delete")

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from datasets.models import Dataset
+from datasets.services import update_dataset
 from executions.models import Evaluation, EvaluationItem, EvaluationShard, Metric
 from executions.runtime.comparison import mean_of
 from executions.runtime.evaluate import ItemResult, Spending
@@ -258,6 +259,22 @@ def test_examples_that_do_not_fit_are_refused(program: Program, erin: User) -> N
     unlabelled = numbers(erin, 0, examples=[{"question": "Is number 1 even?"}])
     refusal = refused(Invalid, "dataset_does_not_fit", evaluate, actor=erin, program=program, dataset=unlabelled)
     assert [problem.field for problem in refusal.problems] == ["metrics"]
+
+
+def test_a_dataset_that_was_changed_since_it_was_read_is_neither_evaluated_nor_frozen(
+    provider: Provider, program: Program, erin: User
+) -> None:
+    dataset = numbers(erin, 3)
+    fewer = [{"question": "Is number 1 even?", "answer": "odd"}]
+    update_dataset(actor=erin, dataset=Dataset.objects.get(pk=dataset.pk), examples=fewer)
+
+    refused(Conflict, "dataset_changed", evaluate, actor=erin, program=program, dataset=dataset)
+
+    assert not Evaluation.objects.exists()
+    assert not CreditEntry.objects.exists()
+    assert Dataset.objects.get(pk=dataset.pk).frozen_at is None
+    row = run_evaluation_here(evaluate(erin, program, dataset=Dataset.objects.get(pk=dataset.pk)))
+    assert (row.size, row.done, len(provider.requests)) == (1, 1, 1)
 
 
 def test_a_cost_that_nobody_can_tell_has_no_budget(provider: Provider, erin: User) -> None:

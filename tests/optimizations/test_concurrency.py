@@ -11,14 +11,16 @@ import pytest
 from django.db import connections
 from django_celery_beat.models import PeriodicTask
 
+from datasets.models import Dataset
+from datasets.services import update_dataset
 from executions.models import Evaluation
 from executions.services import evaluate_program, run_evaluation_here
-from mlops.errors import DomainError
+from mlops.errors import Conflict, DomainError
 from mlops.models import User
 from optimizations.models import Optimization, Schedule
 from optimizations.services import compile_program
 from optimizations.services.schedules import create_schedule
-from tests.optimizations.compiling import make_dataset, make_metric, make_program, matcher
+from tests.optimizations.compiling import examples, make_dataset, make_metric, make_program, matcher
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,6 +43,21 @@ def race(calls: list[Callable[[], object]]) -> list[str]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(one, calls))
+
+
+def test_a_dataset_that_was_changed_since_it_was_read_is_not_compiled_with(erin: User) -> None:
+    matcher()
+    given = {"program": make_program(erin), "metric": make_metric(erin), "optimizer": "labeled_few_shot"}
+    sets = {"dataset": make_dataset(erin, 12), "validation_set": make_dataset(erin, 6, type="validation", offset=20)}
+    for name, read in sets.items():
+        now = Dataset.objects.get(pk=read.pk)
+        update_dataset(actor=erin, dataset=now, examples=examples(9, offset=60))
+        with pytest.raises(Conflict) as refusal:
+            compile_program(actor=erin, **given, **sets)  # type: ignore[arg-type]
+        assert refusal.value.code == "dataset_changed"
+        sets[name] = Dataset.objects.get(pk=read.pk)
+    assert not Optimization.objects.exists()
+    assert not Dataset.objects.exclude(frozen_at=None).exists()
 
 
 def test_compiles_and_evaluations_of_the_same_rows_start_at_once(erin: User) -> None:

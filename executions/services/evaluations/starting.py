@@ -43,8 +43,8 @@ def evaluate_program(
     """Have workers score `program` on all examples of `dataset`; returns the pending evaluation.
 
     Dataset and metrics are frozen: something was scored with them. Without a `prompt_set` the one of a new execution is
-    taken. Raises as `propose` does, `Invalid` (`budget_too_small`, with what is needed) and `InsufficientCredits`
-    (`price_unknown`, `insufficient_credits`).
+    taken. Raises as `propose` does, `Invalid` (`budget_too_small`, with what is needed), `Conflict` (`dataset_changed`,
+    since `dataset` was read) and `InsufficientCredits` (`price_unknown`, `insufficient_credits`).
     """
     proposal = propose(actor=actor, program=program, dataset=dataset, metrics=metrics, **asked)
     estimate = estimate_of(proposal)
