@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db.models import BigIntegerField, Min, Model, Q, QuerySet, Sum, TextField
+from django.db.models import BigIntegerField, F, Min, Model, Q, QuerySet, Sum, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -42,6 +42,16 @@ KEYS: Mapping[GroupBy, tuple[str, ...]] = {
     GroupBy.LANGUAGE_MODEL: ("language_model",),
 }
 """The columns that a group has in common; the first one tells it apart."""
+
+PLACES: Mapping[GroupBy, tuple[str, ...]] = {
+    GroupBy.DAY: ("day",),
+    GroupBy.PROGRAM: ("program__name",),
+    GroupBy.VERSION: ("program__name", "program__version"),
+    GroupBy.PROMPT_VERSION: ("program__name", "program__version", "prompt_set__versions"),
+    GroupBy.USER: ("user_id",),
+    GroupBy.LANGUAGE_MODEL: ("language_model",),
+}
+"""Columns that tell a group's place among all others and never change, whatever is counted meanwhile."""
 
 PARTITIONS = (GroupBy.DAY, GroupBy.PROGRAM, GroupBy.VERSION)
 """By these everything is in one group; it is in several prompt versions and language models."""
@@ -125,8 +135,11 @@ def usage_report(*, actor: User, query: UsageQuery, offset: int = 0, size: int =
     programs. A prompt set counts for each of its prompt versions. Raises `Invalid` (`usage_period_invalid`).
     """
     _check_period(query)
-    groups = list(_grouped(actor, query)[offset : offset + size + 1])
-    page, key = groups[:size], KEYS[query.group_by][0]
+    keys = KEYS[query.group_by]
+    order = keys if query.group_by is GroupBy.DAY else ("-sum_cost", *keys)
+    rows = _rows(actor, query, is_total=False)
+    groups = list(_grouped(rows, query).order_by(*order)[offset : offset + size + 1])
+    page, key = groups[:size], keys[0]
     histograms = _histograms_of(page, actor, query)
     is_everything = query.group_by in PARTITIONS and offset == 0 and len(page) == len(groups)
     is_known = is_everything or not query.with_latency
@@ -137,6 +150,30 @@ def usage_report(*, actor: User, query: UsageQuery, offset: int = 0, size: int =
         total=_total(actor, query, histograms if is_known else None),
         counted_until=counted_until(),
     )
+
+
+def usage_groups(*, actor: User, query: UsageQuery, after: Group | None = None, size: int = MAX_PAGE) -> list[Group]:
+    """The next groups behind `after`, by their names and not by what they cost: each group is in one place, however
+    much is counted between two calls. Sees what `usage_report` sees, and raises as it does."""
+    _check_period(query)
+    rows, places = _rows(actor, query, is_total=False), PLACES[query.group_by]
+    if after is not None:
+        rows = rows.filter(_behind(after, places))  # before the grouping, so that both look at the same joined rows
+    order = [F(place).asc(nulls_last=True) for place in places]
+    page = list(_grouped(rows, query).order_by(*order)[:size])
+    histograms, key = _histograms_of(page, actor, query), KEYS[query.group_by][0]
+    return [Group(_keys(query, row), _figures(row, histograms.get(row[key], {}))) for row in page]
+
+
+def _behind(group: Group, places: Sequence[str]) -> Q:
+    """What comes after a group; nulls are last."""
+    behind, same = Q(pk__in=[]), Q()
+    for place in places:
+        value = group.of[place]
+        if value is not None:
+            behind |= same & (Q(**{f"{place}__gt": value}) | Q(**{f"{place}__isnull": True}))
+        same &= Q(**{f"{place}__isnull": True}) if value is None else Q(**{place: value})
+    return behind
 
 
 def tomorrow() -> date:
@@ -227,12 +264,10 @@ def _sum(column: str, condition: Q | None = None) -> Sum:
     return Sum(column, filter=condition, default=0, output_field=BigIntegerField())
 
 
-def _grouped(actor: User, query: UsageQuery) -> QuerySet[Any]:
-    keys = KEYS[query.group_by]
+def _grouped(rows: QuerySet[Any], query: UsageQuery) -> QuerySet[Any]:
     sums = {f"sum_{name}": sum_ for name, sum_ in _sums().items()}  # a sum must not be called as its column
-    order = keys if query.group_by is GroupBy.DAY else ("-sum_cost", *keys)
-    grouped: QuerySet[Any] = _rows(actor, query, is_total=False).values(*keys).annotate(**sums)
-    return grouped.order_by(*order)
+    grouped: QuerySet[Any] = rows.values(*KEYS[query.group_by]).annotate(**sums)
+    return grouped
 
 
 def _histograms_of(

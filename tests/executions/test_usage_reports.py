@@ -16,7 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from executions.models import Execution
-from executions.services.usage import count_usage
+from executions.selectors import usage
+from executions.selectors.usage import UsageQuery, month_before, tomorrow, usage_groups, usage_report
+from executions.services.usage import count_usage, exporting
+from executions.types import GroupBy
 from mlops.models import User
 from programs.models import Module, Program, PromptSet, PromptVersion
 from tests.conftest import api_of
@@ -262,6 +265,16 @@ class TestFile:
         (row,) = csv.DictReader(io.StringIO(text))
         assert (row["user"], row["executions"], row["cost_usd"], row["failed"]) == ("'=cmd", "1", "1", "0")
 
+    def test_a_file_of_several_pages_has_each_group_once(
+        self, admin: User, alice: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(exporting, "PAGE", 2)
+        for number in range(5):
+            execute(alice, make_set(f"program{number}"), cost=number * PICO)
+        count_usage()
+        _answer, text = sent(admin, "group_by=program&format=csv")
+        assert [row["program"] for row in csv.DictReader(io.StringIO(text))] == [f"program{n}" for n in range(5)]
+
     def test_it_is_asked_for_by_header_too(self, admin: User) -> None:
         answer, text = sent(admin, "group_by=version", accept="text/csv")
         assert answer.headers["Content-Type"].startswith("text/csv")
@@ -280,3 +293,41 @@ async def sent(user: User, parameters: str, accept: str = "*/*") -> tuple[Any, s
     answer: Any = await AsyncClient().get(f"/api/v1/usage/?{parameters}", headers=headers)
     pieces = [piece async for piece in answer.streaming_content] if answer.streaming else [answer.content]
     return answer, b"".join(pieces).decode()
+
+
+class TestGroupsInTurn:
+    """What a file is made of: groups in the order of their places, page by page."""
+
+    @pytest.mark.parametrize("group_by", list(GroupBy))
+    @pytest.mark.parametrize("size", [1, 2, 400])
+    def test_pages_have_every_group_once_whatever_is_counted_between_them(
+        self, admin: User, alice: User, bob: User, group_by: GroupBy, size: int
+    ) -> None:
+        sets = [make_set(name, version) for name in ("a", "b") for version in (1, 2)]  # two of them without prompts
+        for prompt_set in sets[:2]:
+            for key in ("read", "answer"):
+                module = Module.objects.create(program=prompt_set.program, key=key)
+                prompt_set.versions.add(PromptVersion.objects.create(module=module, version="v1"))
+        for number, prompt_set in enumerate(sets):
+            execute(alice, prompt_set, finished_at=TODAY - timedelta(days=number), model=f"openai/{number}")
+            execute(bob, prompt_set)
+        count_usage()
+        query = UsageQuery(group_by, month_before(tomorrow()), tomorrow())
+        expected = [group.of for group in usage_report(actor=admin, query=query).groups]
+
+        found: list[usage.Group] = []
+        while page := usage_groups(actor=admin, query=query, after=found[-1] if found else None, size=size):
+            found += page
+            execute(alice, sets[len(found) % 4], cost=len(found) ** 2 * PICO)  # which moves groups in a report by cost
+            count_usage()
+
+        assert sorted(map(str, (group.of for group in found))) == sorted(map(str, expected))
+        assert len(found) > 1
+
+    def test_the_figures_are_those_of_the_report(self, admin: User, alice: User) -> None:
+        for number in range(3):
+            execute(alice, make_set(f"program{number}"), cost=number * PICO, duration_ms=10.0 * (number + 1))
+        count_usage()
+        query = UsageQuery(GroupBy.PROGRAM, month_before(tomorrow()), tomorrow())
+        report = usage_report(actor=admin, query=query)
+        assert list(reversed(report.groups)) == usage_groups(actor=admin, query=query)
