@@ -296,6 +296,11 @@ CELERY_BEAT_SCHEDULE = {
     "look after budgets": {"task": "mlops.look_after_budgets", "schedule": 5.0, "options": {"expire_seconds": 5}},
     "forget expired keys": {"task": "mlops.forget_expired_keys", "schedule": 60.0, "options": {"expire_seconds": 60}},
     "sweep optimizations": {"task": "optimizations.sweep", "schedule": 5.0, "options": {"expire_seconds": 5}},
+    "forget answers of optimizations": {
+        "task": "optimizations.forget_answers",
+        "schedule": 3600.0,
+        "options": {"expire_seconds": 3600},
+    },
 }
 
 _MAIL = ENV.mail_server

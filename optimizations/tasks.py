@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from optimizations.services import running_schedules, schedules, working
+from optimizations.services import forgetting, running_schedules, schedules, working
 
 
 @shared_task(name="optimizations.work")
@@ -21,6 +21,12 @@ def sweep() -> None:
     working.sweep_optimizations()
     schedules.settle_started()
     running_schedules.run_interrupted()
+
+
+@shared_task(name="optimizations.forget_answers")
+def forget_answers() -> None:
+    """Delete the remembered answers of jobs that ended days ago."""
+    forgetting.forget_answers()
 
 
 @shared_task(name=schedules.TASK)

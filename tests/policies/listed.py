@@ -191,6 +191,7 @@ TASKS: Mapping[str, str] = {
     "executions.sweep_repricings": _SWEEP,
     "mlops.forget_expired_keys": _SWEEP,
     "mlops.sweep_reservations": _SWEEP,
+    "optimizations.forget_answers": _SWEEP,
     "optimizations.work": _DOORBELL,
     "optimizations.sweep": _SWEEP,
 }
