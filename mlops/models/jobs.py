@@ -56,20 +56,21 @@ class Work(models.Model):
     @transition(field=state, source=RUNNING, target=COMPLETED)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def complete(self) -> None:
         """It is done."""
-        self._finish()
+        self._finish(COMPLETED)
 
     @transition(field=state, source=RUNNING, target=FAILED)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def fail(self, code: str, message: str) -> None:
         """It cannot be done."""
         self.error_code, self.error_message = code, message
-        self._finish()
+        self._finish(FAILED)
 
     @transition(field=state, source=[PENDING, RUNNING], target=CANCELLED)  # type: ignore[untyped-decorator]  # django_fsm has no types
     def cancel(self) -> None:
         """Somebody asked to stop it."""
-        self._finish()
+        self._finish(CANCELLED)
 
-    def _finish(self) -> None:
+    def _finish(self, state: str) -> None:
+        """What every end sets; `state` is the one that it leads to."""
         self.finished_at = timezone.now()
         self.revision += 1
 
@@ -118,9 +119,9 @@ class Job(Work):
         self._give_up_lease()
         self.revision += 1
 
-    def _finish(self) -> None:
+    def _finish(self, state: str) -> None:
         self._give_up_lease()
-        super()._finish()
+        super()._finish(state)
 
     def _give_up_lease(self) -> None:
         self.lease_token = None

@@ -67,6 +67,7 @@ _shutting_down = mmap.mmap(-1, 1)
 """One byte that a process shares with those that are forked from it: a prefork worker's parent hears of the shutdown,
 its children do the work."""
 
+_closing: dict[type[Job], Callable[[Any], None]] = {}
 _slots: dict[type[Job], threading.Lock] = {}
 _slots_lock = threading.Lock()
 
@@ -83,6 +84,15 @@ def resume_working() -> None:
 
 def is_stopping() -> bool:
     return bool(_shutting_down[0])
+
+
+def when_ended(model: type[J], close: Callable[[J], None]) -> None:
+    """Have `close` called whenever a job of `model` ends, whoever ends it: its worker, the sweeper, or who cancels it.
+
+    It is called in the transaction that ends the job, with the row in its last state and before that is stored: what it
+    sets on the row is stored too. What it raises keeps the job from ending.
+    """
+    _closing[model] = close
 
 
 def ring(task: str, queue: str) -> None:
@@ -182,6 +192,7 @@ class Held(Generic[J]):
         self._stop: StopReason | None = None
         self._done = threading.Event()
         self._reported = 0.0
+        self._gets_on = False
         self._keeper = threading.Thread(target=self._keep, name=f"lease-{job.pk}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -225,6 +236,17 @@ class Held(Generic[J]):
         self.job.progress = dict(progress)
         announce(self.model.objects.only("state", "revision").get(pk=self.job.pk))
 
+    def get_on(self) -> None:
+        """Something was stored that a further attempt need not do again: attempts are counted from here.
+
+        For work that stores between reports; repeating it costs nothing. Raises `Stopped` when the lease was lost.
+        """
+        if self._gets_on:
+            return
+        if not self._mine().update(idle_attempts=0):
+            self._lose()
+        self._gets_on = True
+
     @contextmanager
     def guard(self) -> Iterator[J]:
         """A transaction in which the job is locked and still ours; it yields the row as it is. Raises `Stopped`."""
@@ -243,7 +265,7 @@ class Held(Generic[J]):
             move(row)
             if also is not None:
                 also(row)
-            row.save()
+            _store_moved(row)
         self.has_ended = row.is_terminal
         self.job = row
         announce(row)
@@ -302,7 +324,7 @@ def request_cancel(job: J) -> J:
         if row.state == JobState.PENDING:
             row.cancel_requested_at = row.cancel_requested_at or timezone.now()
             row.cancel()
-            row.save()
+            _store_moved(row)
         elif row.state == JobState.RUNNING:
             if row.cancel_requested_at is None:
                 row.cancel_requested_at = timezone.now()
@@ -330,10 +352,18 @@ def sweep(model: type[J]) -> int:
             if row is None:
                 continue
             _end_abandoned(row)
-            row.save()
+            _store_moved(row)
         announce(row)
     pending: int = manager.filter(state=JobState.PENDING).count()
     return pending
+
+
+def _store_moved(row: Job) -> None:
+    """Store a row after a transition, with what belongs to its end if it has ended."""
+    close = _closing.get(type(row))
+    if row.is_terminal and close is not None:
+        close(row)
+    row.save()
 
 
 def _end_abandoned(row: Job) -> None:

@@ -11,9 +11,9 @@ from executions.models import Evaluation, Metric
 from executions.models.evaluations import FINISH_REASON_CHOICES
 from mlops.models import Job, LanguageModel
 from mlops.models.base import new_id
-from mlops.models.jobs import PENDING, RUNNING, job_indexes, state_constraint
+from mlops.models.jobs import CANCELLED, FAILED, PENDING, RUNNING, job_indexes, state_constraint
 from optimizations.querysets import OptimizationPartQuerySet, OptimizationQuerySet
-from optimizations.types import ScoredOn
+from optimizations.types import FinishReason, ScoredOn
 from programs.models import Program, PromptSet
 
 SCORED_ON_CHOICES = [
@@ -122,6 +122,16 @@ class Optimization(Job):
     def __str__(self) -> str:
         return str(self.pk)
 
+    def _finish(self, state: str) -> None:
+        """Every end has its reason; of one that is completed it is why the optimizer stopped."""
+        super()._finish(state)
+        if state == FAILED:
+            self.finish_reason = FinishReason.FAILED.value
+        elif state == CANCELLED:
+            self.finish_reason = FinishReason.CANCELLED.value
+        else:
+            self.finish_reason = self.finish_reason or FinishReason.FINISHED.value
+
 
 class Candidate(models.Model):
     """A state that an optimization tried: instructions and demos per module, and how it scored on `n` examples.
@@ -168,7 +178,11 @@ class Candidate(models.Model):
 
 
 class MemoEntry(models.Model):
-    """One answer that an optimization has paid for: the k-th one to a request, so that it is never paid again."""
+    """One answer that an optimization has paid for: the k-th one to a request, so that it is never paid again.
+
+    `response` also holds what it used: `calls`, `usage` by model, and `cost` in pico-dollars. All entries of a job
+    together are what its search was billed.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     optimization = models.ForeignKey(

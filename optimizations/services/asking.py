@@ -34,6 +34,9 @@ from programs.services import choose_prompt_set
 
 MAX_SEED = 2**31 - 1
 
+OF_PARAMS = "params_invalid"
+"""The code of problems whose field is a parameter of the optimizer."""
+
 
 class CompileOptions(TypedDict):
     """What may be said beside program, dataset, metric and optimizer; see `compile_program`."""
@@ -140,8 +143,7 @@ def _checked_params(name: OptimizerName, params: Any) -> Params:
     try:
         checked: Params = checked_params(name, params)
     except Invalid as refusal:
-        found = [Problem(item.code, item.message, _path("optimizer.params", item.field)) for item in refusal.problems]
-        raise errors.optimizer_params_invalid(found) from None
+        raise errors.optimizer_params_invalid([_in_params(item) for item in refusal.problems]) from None
     return checked
 
 
@@ -202,7 +204,7 @@ def _overlap(row: Dataset, other: str, shared: int, *, is_sealed: bool) -> dict[
 
 def _refuse_impossible(wanted: Asked) -> None:
     """Raise `Invalid` with everything that keeps this compile from making sense."""
-    problems = problems_of_compile(
+    found = problems_of_compile(
         wanted.plan.built,
         wanted.optimizer,
         wanted.params,
@@ -211,9 +213,15 @@ def _refuse_impossible(wanted: Asked) -> None:
         models=wanted.models,
         limits=Budget(),  # an unknown price is refused with the estimate, in its own words
     )
-    if problems:
-        raise errors.compile_impossible(problems)
+    problems = [_in_params(item) if item.code == OF_PARAMS else item for item in found]
+    if not problems:
+        return
+    if problems[0].code == OF_PARAMS:
+        raise errors.optimizer_params_invalid(problems)
+    raise errors.compile_impossible(problems)
 
 
-def _path(first: str, rest: str) -> str:
-    return f"{first}.{rest}" if rest else first
+def _in_params(problem: Problem) -> Problem:
+    """A problem of a parameter, which is named by its place in the request."""
+    field = f"optimizer.params.{problem.field}" if problem.field else "optimizer.params"
+    return Problem(problem.code, problem.message, field)

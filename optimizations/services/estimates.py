@@ -28,7 +28,7 @@ from mlops.types import LanguageModelSpec, TokenUsage
 from optimizations import errors
 from optimizations.runtime.checks import modules_with_prompts
 from optimizations.runtime.estimating import LEAST_WORDS, MOST_WORDS, Work, work_of
-from optimizations.runtime.params import Params
+from optimizations.runtime.params import NEEDS_VALIDATION, Params
 from optimizations.services.asking import Asked, models_of
 
 JUDGED = 2
@@ -199,6 +199,11 @@ def _warnings(wanted: Asked) -> Iterable[str]:
             "n": wanted.n_validation,
             "all": wanted.training.size,
         }
+    if wanted.optimizer in NEEDS_VALIDATION:
+        yield _(
+            "%(optimizer)s chooses its best candidate by the validation set that the result is judged on, so that the "
+            "comparison flatters the result: evaluate both on a test set before you rely on it."
+        ) % {"optimizer": wanted.optimizer.value}
     for item in wanted.overlaps:
         names = {"n": item["shared"], "one": item["dataset"], "other": item["other"]}
         if item["sealed"]:

@@ -10,17 +10,13 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from executions.models import Evaluation
-from executions.services.evaluations import (
-    cancel_evaluation,
-    compare_evaluations,
-    evaluate_program,
-    run_evaluation_here,
-)
+from executions.services.evaluations import compare_evaluations, evaluate_program, run_evaluation_here
 from executions.services.evaluations.comparing import Side
 from mlops.errors import Conflict
 from mlops.services.jobs import Held, Stopped, StopReason
 from mlops.types import JobState
 from optimizations.models import Optimization
+from optimizations.services.ending import stop_evaluation
 from optimizations.types import Budget, FinishReason
 from programs.models import Program, PromptSet
 
@@ -42,7 +38,7 @@ def judged(
     if evaluation is None:
         evaluation = _asked(held, column, program, prompt_set, budget)
     if not evaluation.is_terminal:
-        held.report(_standing(PHASES[column], evaluation), force=True)
+        _report(held, PHASES[column], evaluation, force=True)
         evaluation = run_evaluation_here(
             evaluation,
             should_stop=partial(_should_stop, held, evaluation),
@@ -81,19 +77,24 @@ def _asked(
 
 def _tell(held: Held[Optimization], phase: str, evaluation: Evaluation) -> None:
     with suppress(Stopped):  # `should_stop` says it again, and what was done is stored first
-        held.report(_standing(phase, evaluation))
+        _report(held, phase, evaluation)
 
 
-def _standing(phase: str, evaluation: Evaluation) -> dict[str, Any]:
-    return {"phase": phase, "done": evaluation.done, "total": evaluation.size, "evaluation": str(evaluation.pk)}
+def _report(held: Held[Optimization], phase: str, evaluation: Evaluation, *, force: bool = False) -> None:
+    """Tell how far it is. The job gets on with each example that is done, whoever did it; not by looking again."""
+    before = held.job.progress
+    done_before = before["done"] if before.get("evaluation") == str(evaluation.pk) else 0
+    if evaluation.done > done_before:
+        held.get_on()
+    told = {"phase": phase, "done": evaluation.done, "total": evaluation.size, "evaluation": str(evaluation.pk)}
+    held.report(told, force=force, lasting=False)
 
 
 def _should_stop(held: Held[Optimization], evaluation: Evaluation) -> bool:
     """Whether this worker has to leave the evaluation to others. With the job it is cancelled for all of them, and
     comes to its end here."""
     if held.stop_reason is StopReason.CANCELLED:
-        with suppress(Conflict):  # it has just ended
-            cancel_evaluation(actor=held.job.user, evaluation=evaluation)
+        stop_evaluation(evaluation)
         return False
     return held.stop_reason is not None
 

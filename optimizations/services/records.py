@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,12 +15,18 @@ from django.db import IntegrityError, connection
 
 from mlops.services.jobs import Held, Stopped, StopReason
 from optimizations.models import Candidate, MemoEntry, Optimization
+from optimizations.runtime.guard import Spent
+from optimizations.runtime.memo import spent_from
 from optimizations.runtime.ports import CompilePorts
+from optimizations.services.ending import spent_by
 from optimizations.services.spending import Spending
 from optimizations.types import CandidateFound, CompileProgress, FinishReason
 
 T = TypeVar("T")
 COMPILING = "compiling"
+
+PAID_AGAIN = "again:"
+"""Begins the `request_hash` of an answer that two workers have paid for, the second time: nobody is given it."""
 
 
 class Records:
@@ -34,18 +39,23 @@ class Records:
         self._seconds_before = held.job.seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile-records")
         self._stored: set[tuple[str, int]] = set()
+        self._spent = Spent()
+        """By all attempts. Belongs to the thread."""
         self._has_told = False
 
     def __enter__(self) -> Self:
         self._stored = set(self._job.memo_entries.values_list("request_hash", "occurrence"))
+        self._spent = spent_by(self._job)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._spending.tell()
-        self._thread.submit(lambda: connection.close())  # noqa: PLW0108  # that of the thread, not of whoever asks here
-        self._thread.shutdown()
+        try:
+            self._spending.tell()
+        finally:
+            self._thread.submit(lambda: connection.close())  # noqa: PLW0108  # that of the thread, not of who asks here
+            self._thread.shutdown()
 
     def ports(self) -> CompilePorts:
         return CompilePorts(
@@ -67,21 +77,26 @@ class Records:
     def _remember(self, request_hash: str, occurrence: int, stored: Mapping[str, Any]) -> None:
         """Store an answer at once, in one statement: it stands between every two calls.
 
-        The lease is looked at as its keeper knows it. That is enough: whatever worker paid for it, it is the answer to
-        this request, and of two the first one stays.
+        Whatever worker paid for it, it is the answer to this request; of two the first one stays, and the other is kept
+        for what it cost. The lease is looked at as its keeper knows it, and afterwards: the answer is paid for.
         """
         self._spending.paid(stored)
-        if self._held.stop_reason is StopReason.LOST:
-            raise Stopped(StopReason.LOST)
         entry = MemoEntry(
             optimization=self._job, request_hash=request_hash, occurrence=occurrence, response=dict(stored)
         )
 
         def store() -> None:
-            with suppress(IntegrityError):
+            try:
                 entry.save(force_insert=True)
+            except IntegrityError:
+                entry.request_hash = f"{PAID_AGAIN}{entry.pk.hex}"
+                entry.save(force_insert=True)
+            self._spent = self._spent.plus(spent_from(stored))
+            self._held.get_on()
 
         self._there(store)
+        if self._held.stop_reason is StopReason.LOST:
+            raise Stopped(StopReason.LOST)
 
     def _should_stop(self) -> FinishReason | None:
         """A cancelled job ends with what it has found, and so does one that a budget does not cover any more; one that
@@ -101,24 +116,31 @@ class Records:
                 known = Candidate.objects.filter(optimization=row, number=found.number).first()
                 if known is None:
                     Candidate.objects.create(optimization=row, number=found.number, **_columns(found))
+                    self._held.get_on()
                 elif known.digest != found.digest:
                     Candidate.objects.filter(pk=known.pk).update(**_columns(found))
 
         self._there(store)
 
     def _report(self, progress: CompileProgress) -> None:
-        told = {**progress.as_json(), "phase": COMPILING}
+        """Store how far it is: that alone does not mean that the job gets on, since a resumed one comes by here again.
+
+        What was used is what all attempts have paid for, of which a resumed one knows a part only.
+        """
         is_first, self._has_told = not self._has_told, True
-        columns: dict[str, Any] = {
-            "calls": progress.calls,
-            "total_tokens": progress.tokens,
-            "cost": progress.cost,
-            "seconds": self._seconds_before + progress.seconds,
-        }
 
         def store() -> None:
+            used = {"calls": self._spent.calls, "cost": self._spent.cost}
+            tokens = self._spent.usage.total
             try:
-                self._held.report(told, force=is_first, **columns)
+                self._held.report(
+                    {**progress.as_json(), **used, "tokens": tokens, "phase": COMPILING},
+                    force=is_first,
+                    lasting=False,
+                    **used,
+                    total_tokens=tokens,
+                    seconds=self._seconds_before + progress.seconds,
+                )
             except Stopped as stop:
                 if stop.reason is not StopReason.CANCELLED:  # that is heard before the next call, and ends in order
                     raise

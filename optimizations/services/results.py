@@ -1,33 +1,23 @@
-"""From what an optimizer found to a version of the program, and the end of the job."""
+"""From what an optimizer found to a version of the program."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from django.db.models import BigIntegerField, Exists, OuterRef, Q, Sum
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Cast
-from django.utils import timezone
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from executions.services import planning
-from mlops.models import CreditEntry, User
-from mlops.services.credits import MAX_AMOUNT, credits_for, credits_owed, settle
-from mlops.services.jobs import Held
-from mlops.types import TERMINAL_STATES, CreditKind, JobState
+from mlops.models import User
+from mlops.types import JobState
 from mlops.verbs import verb
 from optimizations import errors
 from optimizations.models import Candidate, Optimization
 from optimizations.policies import candidate_policy
 from optimizations.runtime.candidates import BASELINE
 from optimizations.selectors import CANDIDATE
-from optimizations.services.starting import reservation_key
-from optimizations.types import CandidateState, CompileResult, FinishReason
+from optimizations.services.ending import note_spent
+from optimizations.types import CandidateState, CompileResult
 from programs.models import Program
 from programs.services import create_result_version
-
-LOOK_BACK = timedelta(days=1)
-"""How long ago a job may have ended whose credits are still to be settled."""
 
 
 @verb(candidate_policy, "adopt")
@@ -65,10 +55,7 @@ def store_search(row: Optimization, found: CompileResult, *, seconds_before: flo
     """Note on the job how its optimizer ended and what it used, and which candidate is the best. The caller saves."""
     row.finish_reason = found.finish_reason.value
     row.calls, row.cost, row.total_tokens = found.calls, found.cost, found.usage.total
-    row.token_usage = {
-        **found.usage.as_json(),
-        "by_model": {name: usage.as_json() for name, usage in found.by_model.items()},
-    }
+    note_spent(row)
     row.seconds = seconds_before + found.seconds
     row.warnings = [*row.warnings, *found.warnings, *_warnings(found)]
     row.candidates.filter(number__gte=found.candidates).delete()  # of an attempt that went another way
@@ -83,62 +70,12 @@ def best_of(row: Optimization) -> Candidate | None:
     return best
 
 
-def end_cancelled(held: Held[Optimization]) -> None:
-    """Cancel the job; its candidates stay."""
-
-    def cancel(row: Optimization) -> None:
-        row.finish_reason = FinishReason.CANCELLED.value
-        row.cancel()
-
-    held.end(cancel, also=settle_credits)
-
-
-def end_failed(held: Held[Optimization], code: str, message: str) -> None:
-    """Fail the job; its candidates stay."""
-
-    def fail(row: Optimization) -> None:
-        row.finish_reason = FinishReason.FAILED.value
-        row.fail(code, message)
-
-    held.end(fail, also=settle_credits)
-
-
 def refuse_in_use(program: Program) -> None:
     """Raise `Conflict` (`program_in_use`) while a compile of `program` is pending or running."""
     its = Q(program=program) | Q(result_program=program)
     working = Optimization.objects.filter(its, state__in=[JobState.PENDING, JobState.RUNNING]).first()
     if working is not None:
         raise errors.program_in_use(working)
-
-
-def settle_ended() -> None:
-    """Settle jobs that nobody ended by hand, such as those that lost too many workers."""
-    ended = Optimization.objects.filter(state__in=TERMINAL_STATES, finished_at__gt=timezone.now() - LOOK_BACK)
-    settled = CreditEntry.objects.filter(
-        subject_id=OuterRef("pk"), kind__in=[CreditKind.SETTLE.value, CreditKind.RELEASE.value]
-    )
-    for row in ended.exclude(Exists(settled)):
-        settle_credits(row)
-
-
-def settle_credits(row: Optimization) -> None:
-    """Charge what the optimizer used, once. Inside of the transaction that ends the job."""
-    reservation = CreditEntry.objects.get(key=reservation_key(row))
-    settle(reservation=reservation, used=min(credits_used(row), MAX_AMOUNT))
-
-
-def credits_used(row: Optimization) -> int:
-    """Micro-credits that the optimizer itself used; where the cost of an answer is unknown, at least what was reserved."""
-    if row.cost is not None:
-        return credits_for(row.cost)
-    reservation = CreditEntry.objects.get(key=reservation_key(row))
-    return credits_owed(known_cost=_known_cost(row), is_unpriced=True, reserved=-reservation.amount)
-
-
-def _known_cost(row: Optimization) -> int:
-    """Pico-dollars of the answers whose cost is known."""
-    costs = row.memo_entries.annotate(cost=Cast(KeyTextTransform("cost", "response"), BigIntegerField()))
-    return int(costs.aggregate(known=Sum("cost", default=0))["known"])
 
 
 def _warnings(found: CompileResult) -> list[str]:

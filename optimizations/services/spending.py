@@ -27,6 +27,7 @@ class Spending:
         self._here = process.ensure_started()
         self._charged = plan.charged(job.user_id, b"")
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._costs: dict[str, int] = defaultdict(int)
         self._unpriced: set[str] = set()
         self._asked_at = 0.0
@@ -53,13 +54,20 @@ class Spending:
         return self._is_exhausted
 
     def tell(self) -> None:
-        """Charge what was paid for since the last time."""
+        """Charge what was paid for since the last time. What cannot be charged now is charged with the next."""
+        with self._telling:
+            with self._lock:
+                spent = Spent(dict(self._costs), frozenset(self._unpriced))
+            if spent.costs or spent.unpriced:
+                self._here.submit(self._here.budgets.charge(self._charged, spent)).result()
+                self._forget(spent)
+
+    def _forget(self, told: Spent) -> None:
         with self._lock:
-            spent = Spent(dict(self._costs), frozenset(self._unpriced))
-            self._costs.clear()
-            self._unpriced.clear()
-        if spent.costs or spent.unpriced:
-            self._here.submit(self._here.budgets.charge(self._charged, spent)).result()
+            for model, cost in told.costs.items():
+                self._costs[model] -= cost
+            self._costs = defaultdict(int, {model: cost for model, cost in self._costs.items() if cost})
+            self._unpriced -= told.unpriced
 
     async def _is_covered(self) -> bool:
         try:

@@ -20,7 +20,7 @@ from executions.services.planning import Plan
 from executions.services.scoring import scorer_of
 from mlops.errors import DomainError
 from mlops.selectors import language_model_spec
-from mlops.services.jobs import Held, Stopped, StopReason, ring, sweep, work_through
+from mlops.services.jobs import Held, ring, sweep, work_through
 from optimizations.models import Optimization
 from optimizations.runtime.compiling import run_optimizer
 from optimizations.runtime.ports import CompileMetric
@@ -30,11 +30,7 @@ from optimizations.services.judging import compared, judged
 from optimizations.services.records import Records
 from optimizations.services.results import (
     best_of,
-    end_cancelled,
-    end_failed,
     refuse_changed,
-    settle_credits,
-    settle_ended,
     store_search,
     version_of,
 )
@@ -51,25 +47,12 @@ def work_optimizations() -> int:
 
 
 def sweep_optimizations() -> None:
-    """Hand back what lost workers held, settle what they left, and ring for what is pending."""
-    pending = sweep(Optimization)
-    settle_ended()
-    if pending:
+    """Hand back or end what lost workers held, and ring for what is pending."""
+    if sweep(Optimization):
         ring(TASK, QUEUE)
 
 
 def _work(held: Held[Optimization]) -> None:
-    try:
-        _carry_out(held)
-    except DomainError as error:
-        end_failed(held, error.code, error.message)
-    except Stopped as stop:
-        if stop.reason is not StopReason.CANCELLED:
-            raise
-        end_cancelled(held)
-
-
-def _carry_out(held: Held[Optimization]) -> None:
     plan = _taken(held)
     job = held.job
     budget = Budget.from_json(job.budget)
@@ -122,7 +105,7 @@ def _store(held: Held[Optimization], found: CompileResult, seconds_before: float
             row.fail(found.error_code, found.error)
 
     if found.finish_reason in (FinishReason.CANCELLED, FinishReason.FAILED):
-        held.end(stop, also=settle_credits)
+        held.end(stop)
         return
     held.check()
     with held.guard() as row:
@@ -131,6 +114,7 @@ def _store(held: Held[Optimization], found: CompileResult, seconds_before: float
         if best is not None:
             row.result_program = version_of(best, actor=row.user)
         row.save()
+    held.get_on()
     _reload(held)
 
 
@@ -153,7 +137,7 @@ def _judge(held: Held[Optimization], baseline: Evaluation, left: Budget) -> None
         row.warnings = [*row.warnings, *warnings]
         row.complete()
 
-    held.end(end, also=settle_credits)
+    held.end(end)
 
 
 def _end_without_result(held: Held[Optimization]) -> None:
@@ -162,7 +146,7 @@ def _end_without_result(held: Held[Optimization]) -> None:
         row.warnings = [*row.warnings, _("Nothing was found that differs from the program as it was.")]
         row.complete()
 
-    held.end(end, also=settle_credits)
+    held.end(end)
 
 
 def _examples(dataset: Dataset | None) -> list[tuple[str, Mapping[str, Any]]]:

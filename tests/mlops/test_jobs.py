@@ -21,6 +21,7 @@ from pytest_django import Settings
 from datasets.models import Import
 from mlops.errors import Conflict, Invalid
 from mlops.models import User
+from mlops.services import jobs
 from mlops.services.jobs import (
     MAX_IDLE_ATTEMPTS,
     Held,
@@ -31,6 +32,7 @@ from mlops.services.jobs import (
     resume_working,
     stop_working,
     sweep,
+    when_ended,
     work_on,
     work_through,
 )
@@ -212,6 +214,71 @@ def test_an_end_whose_companion_fails_is_no_end(erin: User) -> None:
 
         assert now(job).state == JobState.RUNNING
         assert not held.has_ended
+
+
+def refused(held: Held[Import]) -> None:
+    raise Invalid("file_unreadable", "The file cannot be read.")
+
+
+def broken(held: Held[Import]) -> None:
+    raise ZeroDivisionError
+
+
+def cancelled(held: Held[Import]) -> None:
+    raise Stopped(StopReason.CANCELLED)
+
+
+def lost(job: Import, **fields: Any) -> None:
+    assert claim(Import.objects.filter(pk=job.pk)) is not None
+    expire(job, **fields)
+    sweep(Import)
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (lambda job: work_through(Import.objects.all(), nothing), "completed"),
+        (lambda job: work_through(Import.objects.all(), refused), "failed"),
+        (lambda job: work_through(Import.objects.all(), broken), "failed"),
+        (lambda job: work_through(Import.objects.all(), cancelled), "cancelled"),
+        (request_cancel, "cancelled"),
+        (lambda job: lost(job, idle_attempts=MAX_IDLE_ATTEMPTS), "failed"),
+        (lambda job: lost(job, cancel_requested_at=timezone.now()), "cancelled"),
+    ],
+)
+def test_what_belongs_to_the_end_is_done_whoever_ends_the_job(
+    erin: User, monkeypatch: pytest.MonkeyPatch, end: Callable[[Import], Any], state: str
+) -> None:
+    seen: list[str] = []
+
+    def close(row: Import) -> None:
+        seen.append(row.state)
+        row.report = {"closed": True}
+
+    monkeypatch.setattr(jobs, "_closing", {})
+    when_ended(Import, close)
+    job = make_job(erin)
+    lost(job)
+    assert seen == []  # handed back
+
+    end(job)
+
+    assert (seen, now(job).state, now(job).report) == ([state], state, {"closed": True})
+
+
+def test_a_job_does_not_end_without_what_belongs_to_its_end(erin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_closing", {})
+
+    def refuse(row: Import) -> None:
+        raise Invalid("report_invalid", "No.")
+
+    when_ended(Import, refuse)
+    job = make_job(erin)
+
+    with pytest.raises(Invalid):
+        request_cancel(job)
+
+    assert now(job).state == JobState.PENDING
 
 
 def test_a_job_is_ended_by_exactly_one_of_two(erin: User) -> None:
@@ -469,6 +536,34 @@ def test_progress_that_every_attempt_makes_again_is_none(erin: User) -> None:
         sweep(Import)
 
     assert (now(job).state, now(job).error_code, now(job).progress) == ("failed", "lease_lost", {"done": 1})
+
+
+def test_a_job_that_stores_between_its_reports_gets_on(erin: User) -> None:
+    job = make_job(erin)
+    for _attempt in range(MAX_IDLE_ATTEMPTS * 2):
+        taken = claim(Import.objects.all())
+        assert taken is not None
+        with Held(taken) as held:
+            held.report({"done": 1}, force=True, lasting=False)
+            held.get_on()
+            held.get_on()
+        expire(job)
+        sweep(Import)
+
+    assert (now(job).state, now(job).idle_attempts) == ("pending", 0)
+
+
+def test_whoever_lost_the_lease_does_not_say_that_the_job_gets_on(erin: User) -> None:
+    job = claimed(erin)
+    with Held(job) as held:
+        expire(job)
+        sweep(Import)
+        assert claim(Import.objects.all()) is not None
+
+        with pytest.raises(Stopped):
+            held.get_on()
+
+    assert (now(job).state, now(job).idle_attempts) == ("running", 2)
 
 
 def test_a_cancelled_job_of_a_lost_worker_is_cancelled(erin: User) -> None:

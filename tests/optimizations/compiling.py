@@ -19,6 +19,7 @@ from mlops.models import LanguageModel, User
 from optimizations.models import Optimization
 from optimizations.services import compile_program
 from optimizations.services.working import work_optimizations
+from optimizations.types import CompileProgress
 from programs.models import Program, Signature
 from programs.services import create_program, create_signature, submit_program
 from programs.services.modules import ModuleInput
@@ -113,6 +114,12 @@ def knowing(share: int = 2) -> Callable[[Mapping[str, Any]], str]:
         return fields(intent=right if has_demos or int(message.rpartition(" ")[2]) % share == 0 else wrong)
 
     return answer
+
+
+def progress(**used: Any) -> CompileProgress:
+    """What an optimizer tells when it begins."""
+    nothing: dict[str, Any] = {"done": 0, "total": 9, "candidates": 0, "candidates_total": None, "best_score": None}
+    return CompileProgress(phase="starting", **{**nothing, "seconds": 0.0, "seconds_left": None, **used})
 
 
 def start(actor: User, **options: Any) -> Optimization:

@@ -21,11 +21,13 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
 
+from django.utils import timezone
+
 from datasets.models import Dataset
 from executions.models import Metric
 from executions.services.evaluations import sweep_evaluations
 from mlops.models import CreditEntry, LanguageModel, User
-from mlops.types import TERMINAL_STATES, Role
+from mlops.types import TERMINAL_STATES, JobState, Role
 from optimizations.models import Optimization
 from optimizations.services.working import sweep_optimizations, work_optimizations
 from programs.models import Program
@@ -70,6 +72,7 @@ def told(job: str) -> dict[str, Any]:
         "state": row.state,
         "phase": row.progress.get("phase", ""),
         "error": row.error_message,
+        "error_code": row.error_code,
         "finish_reason": row.finish_reason,
         "attempt": row.attempt,
         "calls": row.calls,
@@ -83,6 +86,12 @@ def told(job: str) -> dict[str, Any]:
         "result": None if row.result_program is None else str(row.result_program),
         "ledger": [list(item) for item in settled],
     }
+
+
+def lose(job: str) -> None:
+    """Have the sweeper find that the worker of a compile has gone."""
+    Optimization.objects.filter(pk=job, state=JobState.RUNNING).update(lease_expires_at=timezone.now())
+    sweep_optimizations()
 
 
 def work() -> None:

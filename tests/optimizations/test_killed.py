@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from mlops.services.jobs import MAX_IDLE_ATTEMPTS
 from tests.installation import ROOT, Installation, eventually, postgresql_database
 from tests.optimizations import compiling
 from tests.optimizations.forking import VALIDATION
-from tests.provider import Provider
+from tests.provider import Exchange, Provider, hang
 
 KILLS = 20
 LEASE_S = 1
@@ -103,6 +104,37 @@ def test_twenty_killed_workers_change_nothing(kind: str, tmp_path: Path) -> None
     searching = sum(phase == "compiling" for phase in phases)
     assert searching >= KILLS / 2
     assert 0 <= twice <= searching + VALIDATION * (KILLS - searching)
+
+
+@pytest.mark.timeout(120)
+def test_a_compile_that_kills_each_of_its_workers_at_once_fails_in_the_end(tmp_path: Path) -> None:
+    with Provider() as provider:
+        provider.answer(compiling.knowing())
+        here = Installation(tmp_path)
+        here.migrate()
+        workers = Workers(here)
+        try:
+            workers.call("prepare", provider.base_url)
+            job = workers.call("ask")
+            attempts = 1 + MAX_IDLE_ATTEMPTS  # the first one gets on: it evaluates the baseline
+            provider.script(*[_answering] * VALIDATION, *[hang()] * 2 * attempts)  # the search gets no answer
+            for attempt in range(1, attempts + 1):
+                workers.start()
+                eventually(partial(_has_received, provider, VALIDATION + attempt), 60)
+                assert workers.kill()
+                assert workers.call("told", job)["state"] == "running"
+                workers.call("lose", job)
+            told = workers.call("told", job)
+        finally:
+            workers.close()
+    assert (told["state"], told["error_code"], told["finish_reason"]) == ("failed", "lease_lost", "failed")
+    assert (told["attempt"], told["memo"], told["candidates"], told["result"]) == (attempts, 0, [], None)
+    assert told["ledger"] == [["reserve", 0], ["release", 0]]
+    assert len(provider.requests) == VALIDATION + attempts
+
+
+async def _answering(exchange: Exchange) -> None:
+    exchange.answer()
 
 
 def _undisturbed(workers: Workers) -> dict[str, Any]:
