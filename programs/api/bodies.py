@@ -12,6 +12,11 @@ from programs.models.signatures import FIELD_TYPE_CHOICES
 from programs.types import ConnectionSpec, FieldSpec, FieldType
 
 REFERENCE = "By id, by name or by name@version."
+PROGRAM_CONFIG = (
+    "`adapter` (chat, json), `outputs` (names), `capture` of executions (all, errors, none), `deadline_s`, "
+    "`parameters` of the language model, and `deploy_gate`: `metric`, `dataset` (may be left out) and `confidence` "
+    "(0.95 unless given) by which a version has to be proven better than the one in production before it is deployed."
+)
 
 
 class EmptyBody(StrictSerializer):
@@ -97,7 +102,7 @@ def connection_spec(given: dict[str, Any]) -> ConnectionSpec:
 
 class ProgramChangesBody(StrictSerializer):
     description = serializers.CharField(required=False, allow_blank=True)
-    config = JSONObject(required=False)
+    config = JSONObject(required=False, help_text=PROGRAM_CONFIG)
     credits_per_execution = credits_field(required=False, allow_null=True)
     group = serializers.CharField(required=False, allow_null=True, help_text="Name of a group.")
 

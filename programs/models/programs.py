@@ -48,7 +48,13 @@ class Program(Record):
     description = models.TextField(_("description"), blank=True)
     status = FSMField(_("status"), default=DRAFT, choices=STATUS_CHOICES, protected=True, editable=False)
     config = models.JSONField(
-        _("config"), default=dict, blank=True, help_text=_("adapter, outputs, capture, deadline_s, parameters")
+        _("config"),
+        default=dict,
+        blank=True,
+        help_text=_(
+            "adapter, outputs, capture, deadline_s, parameters, and deploy_gate: the metric by which a version has to "
+            "be proven better than the one in production before it is deployed."
+        ),
     )
     metrics = models.JSONField(_("metrics"), default=dict, blank=True, editable=False)
     traffic_percentage = models.PositiveSmallIntegerField(
