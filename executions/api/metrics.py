@@ -52,6 +52,7 @@ class MetricViewSet(Creates, Updates, Deletes, Reverts):
         "destroy": services.delete_metric,
         "new_version": services.new_metric_version,
         "try_out": services.try_metric,
+        "freeze": services.freeze_metric,
     }
     writes = {
         "create": bodies.CreateMetricBody,
@@ -83,6 +84,12 @@ class MetricViewSet(Creates, Updates, Deletes, Reverts):
         row = services.new_metric_version(actor=self.actor, metric=metric, **_with_rows(self.actor, self.arguments()))
         address = request.build_absolute_uri(self.reverse_action("detail", args=[row.pk]))
         return self.answer(row, 201, Location=address)
+
+    @extend_schema(request=None, responses=bodies.MetricSerializer)  # type: ignore[untyped-decorator]  # as below
+    @action(detail=True, methods=["post"])
+    def freeze(self, request: Request, pk: str) -> Response:
+        """Keep it as it is from now on. Whatever scores with a metric freezes it."""
+        return self.answer(services.freeze_metric(actor=self.actor, metric=self.get_object()))
 
     @extend_schema(responses=bodies.ScoreBody)  # type: ignore[untyped-decorator]  # drf-spectacular has no types
     @action(detail=True, methods=["post"], url_path="try")

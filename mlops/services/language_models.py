@@ -97,12 +97,6 @@ def _changed(actor: User, model: LanguageModel, fields: Mapping[str, Any]) -> La
     return model
 
 
-@verb(language_model_policy, "change")
-def disable_language_model(*, actor: User, model: LanguageModel) -> LanguageModel:
-    """No new calls go to `model`. Raises as `update_language_model`."""
-    return update_language_model(actor=actor, model=model, fields={"is_enabled": False})
-
-
 @verb(language_model_policy, "set_secret")
 def set_secret(*, actor: User, model: LanguageModel, value: str = "", variable: str = "") -> LanguageModel:
     """Keep `value` encrypted, or take the secret from the environment `variable`; neither: no secret.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
@@ -268,12 +267,8 @@ class PromptVersionViewSet(Creates, Remembers):
 
     def perform_create(self, fields: dict[str, Any]) -> PromptVersion:
         module = access(Module, actor=self.actor, id=fields.pop("module"))
-        activate = fields.pop("activate")
-        with transaction.atomic():
-            created = services.create_prompt_version(actor=self.actor, module=module, **fields)
-            if not activate:
-                return created
-            return services.activate_prompt_version(actor=self.actor, prompt_version=created)
+        make = services.set_prompt if fields.pop("activate") else services.create_prompt_version
+        return make(actor=self.actor, module=module, **fields)
 
     @action(detail=True, methods=["post"])
     def activate(self, request: Request, pk: str) -> Response:

@@ -93,11 +93,18 @@ def activate_prompt_version(*, actor: User, prompt_version: PromptVersion) -> Pr
 
 @verb(module_policy, "change")
 def set_prompt(
-    *, actor: User, module: Module, prompt_template: str, demos: Sequence[Mapping[str, Any]] = ()
+    *,
+    actor: User,
+    module: Module,
+    prompt_template: str,
+    demos: Sequence[Mapping[str, Any]] = (),
+    version: str = "",
 ) -> PromptVersion:
     """Create a prompt version and activate it, in one step. Raises as `create_prompt_version`."""
     with transaction.atomic():
-        created = create_prompt_version(actor=actor, module=module, prompt_template=prompt_template, demos=demos)
+        created = create_prompt_version(
+            actor=actor, module=module, prompt_template=prompt_template, demos=demos, version=version
+        )
         return activate_prompt_version(actor=actor, prompt_version=created)
 
 

@@ -375,3 +375,15 @@ def test_a_user_sees_no_metric(erin: User, alice: User, api: APIClient) -> None:
     body = {"name": "b", "kind": "exact_match", "config": {"field": "a"}}
     assert api_of(alice).post(METRICS, body, format="json").status_code == 403
     assert api.get(METRICS).status_code == 401
+
+
+def test_a_metric_is_frozen_over_rest(erin: User, alice: User) -> None:
+    row = accuracy(erin)
+    assert api_of(alice).post(f"{METRICS}{row.pk}/freeze/").status_code == 404
+
+    first, again = (api_of(erin).post(f"{METRICS}accuracy/freeze/") for _ in range(2))
+
+    assert (first.status_code, first.json()) == (200, again.json())
+    assert first.json()["frozen_at"] is not None
+    row.refresh_from_db()
+    assert row.frozen_at is not None

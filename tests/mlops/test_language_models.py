@@ -12,7 +12,6 @@ from mlops.selectors import default_language_model, language_model_spec
 from mlops.services.language_models import (
     create_language_model,
     delete_language_model,
-    disable_language_model,
     rotate_secrets,
     set_default,
     set_fallbacks,
@@ -84,7 +83,6 @@ def test_only_admins_write(alice: User, erin: User) -> None:
         lambda actor: set_secret(actor=actor, model=model, value=CANARY),
         lambda actor: set_fallbacks(actor=actor, model=model, fallbacks=[other]),
         lambda actor: set_default(actor=actor, model=model),
-        lambda actor: disable_language_model(actor=actor, model=model),
         lambda actor: delete_language_model(actor=actor, model=model),
         lambda actor: rotate_secrets(actor=actor),
         lambda actor: add_price(
@@ -235,7 +233,7 @@ def test_the_default_is_neither_disabled_nor_deleted(admin: User) -> None:
     model = set_default(actor=admin, model=make_language_model())
 
     with pytest.raises(Conflict):
-        disable_language_model(actor=admin, model=model)
+        update_language_model(actor=admin, model=model, fields={"is_enabled": False})
     with pytest.raises(Conflict):
         delete_language_model(actor=admin, model=model)
 

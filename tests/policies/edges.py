@@ -92,7 +92,7 @@ def _methods(address: str, pattern: URLPattern) -> list[tuple[str, str]]:
 def _verbs_of(pattern: URLPattern, name: str, action: str) -> tuple[str, ...]:
     for view in getattr(getattr(pattern.callback, "cls", None), "__mro__", ()):
         if called := vars(view).get("verbs", {}).get(action):
-            return (called.__name__,)
+            return (called.__name__, *listed.REST_VERBS.get(name, ()))
     return listed.REST_VERBS.get(name, ())
 
 

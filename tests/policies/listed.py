@@ -33,8 +33,9 @@ PLAIN_VIEWS: Mapping[str, str] = {
 
 REST_VERBS: Mapping[str, tuple[str, ...]] = {
     "POST /api/v1/programs/{ref}/execute/": ("execute_program", "aexecute_program"),
+    "POST /api/v1/prompt-versions/": ("set_prompt",),
 }
-"""Verbs of plain views; viewsets say theirs themselves."""
+"""Verbs of plain views, and the second ones of viewsets, which say their first themselves."""
 
 _WAITS = "reads one row in the scope of visible_to, asked again while it lasts"
 

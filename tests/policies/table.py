@@ -92,7 +92,7 @@ TABLE = (
         "language models, prices: write; secrets: set",
         ADMINS,
         (
-            "create_language_model", "update_language_model", "disable_language_model", "delete_language_model",
+            "create_language_model", "update_language_model", "delete_language_model",
             "set_fallbacks", "set_default", "ensure_default_model", "set_secret", "rotate_secrets", "add_price",
             "delete_price", "import_prices", "reprice", "apply_repricing", "cancel_repricing",
         ),

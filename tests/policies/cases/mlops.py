@@ -159,11 +159,6 @@ def change_language_model(world: World) -> Case:
     return Case({"model": model, "fields": fields}, model, body=fields, form={"timeout_s": "7.0"})
 
 
-@case("disable_language_model")
-def disable_language_model(world: World) -> Case:
-    return Case({"model": make_language_model()})
-
-
 @case("delete_language_model")
 def delete_language_model(world: World) -> Case:
     model = make_language_model()
