@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import graphene
 
+from datasets.graphql import mutations as datasets_mutations
+from datasets.graphql import queries as datasets_queries
 from mlops.graphql.records import Node
 from programs.graphql import mutations as programs_mutations
 from programs.graphql import queries as programs_queries
 
 
-class Query(programs_queries.Query):
+class Query(programs_queries.Query, datasets_queries.Query):
     """What can be read: one row, a list, or any row by its id."""
 
     node = Node.Field(description="Any row by its id.")
 
 
-class Mutation(programs_mutations.Mutation):
+class Mutation(programs_mutations.Mutation, datasets_mutations.Mutation):
     """What can be done: each verb once, with one `input`."""
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
 from mlops.models import User
 from tests.conftest import api_of
 
@@ -28,3 +31,11 @@ def codes_of(answer: dict[str, Any]) -> list[str]:
 
 def nodes(connection: dict[str, Any]) -> list[Any]:
     return [edge["node"] for edge in connection["edges"]]
+
+
+def queries_for(actor: User, query: str, /, **variables: Any) -> int:
+    """How many queries the database is asked for a document, once the process keeps what it keeps."""
+    data_of(actor, query, **variables)
+    with CaptureQueriesContext(connection) as captured:
+        data_of(actor, query, **variables)
+    return len(captured)

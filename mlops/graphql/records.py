@@ -72,12 +72,15 @@ class Listed:
 
 
 class RecordOptions(DjangoObjectTypeOptions):  # type: ignore[misc]  # graphene has no types
-    heavy: tuple[str, ...] = ()
+    deferred: tuple[str, ...] = ()
     listed = Listed()
 
 
 class Record(DjangoObjectType):  # type: ignore[misc]  # graphene has no types
-    """The type of one kind of row; see the module. `heavy` columns are read only where they are asked for."""
+    """The type of one kind of row; see the module.
+
+    `heavy` columns are read only where they are asked for, `unread` ones never.
+    """
 
     kinds: ClassVar[list[type[Record]]] = []
 
@@ -91,11 +94,12 @@ class Record(DjangoObjectType):  # type: ignore[misc]  # graphene has no types
         model: type[Model] | None = None,
         fields: tuple[str, ...] = (),
         heavy: tuple[str, ...] = (),
+        unread: tuple[str, ...] = (),
         listed: Listed | None = None,
         **options: Any,
     ) -> None:
         _meta = RecordOptions(cls)
-        _meta.heavy = heavy
+        _meta.deferred = (*heavy, *unread)
         _meta.listed = listed or Listed()
         super().__init_subclass_with_meta__(
             _meta=_meta,
@@ -113,7 +117,7 @@ class Record(DjangoObjectType):  # type: ignore[misc]  # graphene has no types
     def visible(cls, info: Any) -> QuerySet[Any]:
         """What the actor may see, without the heavy columns."""
         rows: Any = cls._meta.model._default_manager
-        visible: QuerySet[Any] = rows.visible_to(actor_of(info)).defer(*cls._meta.heavy)
+        visible: QuerySet[Any] = rows.visible_to(actor_of(info)).defer(*cls._meta.deferred)
         return visible
 
     @classmethod

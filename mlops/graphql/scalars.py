@@ -57,6 +57,16 @@ _VALUES: dict[type[Any], Callable[[Any], Any]] = {
 }
 
 
+class JSONObject(JSON):
+    """A JSON object, as itself and not in a string."""
+
+    @staticmethod
+    def parse_value(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise GraphQLError("Expected an object.", extensions={"code": "not_an_object"})
+        return JSON.parse_value(value)
+
+
 def _literal(node: Any, variables: dict[str, Any], depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise GraphQLError(f"Nested deeper than {MAX_DEPTH} levels.", extensions={"code": "too_deep"})

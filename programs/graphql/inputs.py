@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from mlops.errors import Invalid
 from mlops.graphql.mutations import Reference
-from mlops.graphql.scalars import JSON, Decimal, units_of
+from mlops.graphql.scalars import JSON, Decimal, JSONObject, units_of
 from mlops.types import MICRO_PER_CREDIT
 from programs.models.programs import KIND_CHOICES
 from programs.models.signatures import FIELD_TYPE_CHOICES
@@ -28,7 +28,7 @@ MODULE = {
     "key": graphene.String(),
     "kind": graphene.String(description=f"One of {KINDS}."),
     "signature": SIGNATURE.input,
-    "config": JSON(),
+    "config": JSONObject(),
     "position": graphene.Int(),
     "language_model": LANGUAGE_MODEL.input,
 }
@@ -46,8 +46,8 @@ class FieldInput(graphene.InputObjectType):  # type: ignore[misc]  # graphene ha
     has_default = graphene.Boolean(description="True where `default` is given.")
     default = JSON()
     choices = graphene.List(graphene.NonNull(graphene.String))
-    schema = JSON()
-    constraints = JSON()
+    schema = JSONObject()
+    constraints = JSONObject()
 
 
 class ModuleInputType(graphene.InputObjectType):  # type: ignore[misc]  # graphene has no types

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from mlops.graphql.mutations import Mutation as Verb
 from mlops.graphql.mutations import Reference, by_id
-from mlops.graphql.scalars import JSON
+from mlops.graphql.scalars import JSONObject
 from programs import services
 from programs.graphql.inputs import (
     CREDITS,
@@ -47,7 +47,7 @@ MODULE_ROW, CONNECTION_ROW, PROMPT_VERSION_ROW = by_id(Module), by_id(ModuleConn
 ONE_PROGRAM: dict[str, Any] = {"gives": {"program": ProgramType}, "takes": {"program": PROGRAM}}
 FIELDS = graphene.List(graphene.NonNull(FieldInput), description="All its fields, inputs first.")
 SHORTHAND = graphene.String(description="Instead of `fields`, such as: question: str -> answer: str")
-CHANGES = {"description": graphene.String(), "config": JSON(), "credits_per_execution": CREDITS}
+CHANGES = {"description": graphene.String(), "config": JSONObject(), "credits_per_execution": CREDITS}
 GROUP = graphene.String(description="Name of a group.")
 
 
@@ -186,7 +186,7 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         takes={
             "module": MODULE_ROW,
             "prompt_template": graphene.String(required=True),
-            "demos": graphene.List(graphene.NonNull(JSON)),
+            "demos": graphene.List(graphene.NonNull(JSONObject)),
             "version": graphene.String(description="Counted when left out."),
             "activate": graphene.Boolean(description="Give it all the traffic of its module."),
         },

@@ -6,15 +6,13 @@ import uuid
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from mlops.models import User
 from programs.models import Deployment, Program
 from programs.types import ProgramStatus
 from tests.factories import make_program
-from tests.graphql import asked, codes_of, data_of, nodes
+from tests.graphql import asked, codes_of, data_of, nodes, queries_for
 
 pytestmark = pytest.mark.django_db
 
@@ -31,13 +29,6 @@ query Programs($first: Int) {
   }
 }
 """
-
-
-def queries_for(actor: User, query: str, **variables: object) -> int:
-    data_of(actor, query, **variables)  # what a process keeps is kept from here on
-    with CaptureQueriesContext(connection) as captured:
-        data_of(actor, query, **variables)
-    return len(captured)
 
 
 def test_a_list_with_what_belongs_to_its_rows_takes_as_many_queries_for_ten_as_for_two(erin: User) -> None:
