@@ -1,4 +1,4 @@
-"""The statistics of scores: a mean with its uncertainty, a baseline to hold it against, and a paired comparison.
+"""The statistics of scores: a mean with its uncertainty, and a paired comparison.
 
 Methods, and why:
 
@@ -19,13 +19,10 @@ different values are drawn as counts of those.
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,14 +103,6 @@ class Comparison:
         return self.low > 0 and self.p_value < 1 - self.confidence
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What whoever always says the commonest label gets right: its share of the labels."""
-
-    label: Any
-    share: float
-
-
 def mean_of(scores: Iterable[float], *, confidence: float = CONFIDENCE, seed: int = SEED) -> Mean:
     """The mean with its interval: Wilson's of 0/1 scores, else the BCa bootstrap's (see the module)."""
     values = _numbers(scores)
@@ -155,15 +144,6 @@ def compare(
         losses=losses,
         ties=n - wins - losses,
     )
-
-
-def majority_baseline(labels: Iterable[Any]) -> Baseline | None:
-    """The commonest of `labels` and its share; of equally common ones the first by its JSON, None of no labels."""
-    counts = Counter(json.dumps(label, sort_keys=True, ensure_ascii=False) for label in labels)
-    if not counts:
-        return None
-    label, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
-    return Baseline(json.loads(label), count / counts.total())
 
 
 def _numbers(scores: Iterable[float]) -> Numbers:

@@ -1,6 +1,7 @@
 """Metrics: from a metric as a value to a score with feedback, for one example and one output at a time."""
 
 from executions.runtime.metrics.about import ABOUT
+from executions.runtime.metrics.baseline import majority_baseline
 from executions.runtime.metrics.configs import json_schema_of, problems_of_config
 from executions.runtime.metrics.embedding import EmbeddingModel
 from executions.runtime.metrics.failures import MetricFailed
@@ -26,6 +27,7 @@ __all__ = [
     "Scorer",
     "json_schema_of",
     "load_metrics",
+    "majority_baseline",
     "metric",
     "problems_of_config",
     "problems_of_metric",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from executions.runtime.metrics.values import Range, Score
@@ -16,9 +16,19 @@ class Scorer(ABC):
 
     @property
     def expected_field(self) -> str | None:
-        """The field of the example whose value is a label that a program could always say, for a majority baseline;
-        None where there is no such field."""
+        """The field of the example whose value is the one expected answer; None where there is no such field."""
         return None
+
+    def expectation(self, example: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The part of `example` that it is scored by, itself an example for `score`. Raises `MetricFailed`.
+
+        None, whatever the example, of a metric that asks somebody or looks at more than expected answers.
+        """
+        return None
+
+    def answers(self, expectation: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+        """The outputs of a program that gives just what is expected."""
+        return ()
 
     @abstractmethod
     def score(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:

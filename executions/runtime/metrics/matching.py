@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from executions.runtime.metrics.base import Scorer
@@ -40,6 +40,16 @@ class ComparesAnswers(Scorer):
     @property
     def expected_field(self) -> str | None:
         return None if self.config.any_of else self.config.expected_field
+
+    def expectation(self, example: Mapping[str, Any]) -> Mapping[str, Any]:
+        path = self.config.expected_field
+        return {path: expected_in(example, path, null_counts=self.null_counts)}
+
+    def answers(self, expectation: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+        expected = expectation[self.config.expected_field]
+        if not self.config.any_of:
+            return [{self.config.field: expected}]
+        return [{self.config.field: accepted} for accepted in expected] if isinstance(expected, list) else []
 
     def score(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
         expected = expected_in(example, self.config.expected_field, null_counts=self.null_counts)
@@ -129,6 +139,14 @@ class Contains(Scorer):
     def __init__(self, config: ContainsConfig) -> None:
         self.config = config
 
+    def expectation(self, example: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {self.config.expected_field: expected_in(example, self.config.expected_field)}
+
+    def answers(self, expectation: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+        expected = expectation[self.config.expected_field]
+        texts = [text_of(item) for item in expected] if isinstance(expected, list) else [text_of(expected)]
+        return [{self.config.field: text} for text in ([" ".join(texts)] if self.config.need == "all" else texts)]
+
     def score(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
         expected = expected_in(example, self.config.expected_field)
         texts = [text_of(item) for item in expected] if isinstance(expected, list) else [text_of(expected)]
@@ -159,6 +177,12 @@ class SetF1(Scorer):
 
     def __init__(self, config: SetF1Config) -> None:
         self.config = config
+
+    def expectation(self, example: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {self.config.expected_field: expected_in(example, self.config.expected_field)}
+
+    def answers(self, expectation: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+        return [{self.config.field: expectation[self.config.expected_field]}]
 
     def score(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
         expected = self._items(expected_in(example, self.config.expected_field), "The example", "expected")
@@ -208,6 +232,18 @@ class JsonFieldMatch(Scorer):
         self.config = config
         self._parts = [(rule.weight, _part_of(rule)) for rule in config.fields]
         self._weight = sum(rule.weight for rule in config.fields)
+
+    def expectation(self, example: Mapping[str, Any]) -> Mapping[str, Any]:
+        parts = (part.expectation(example) or {} for _weight, part in self._parts)
+        return {path: value for part in parts for path, value in part.items()}
+
+    def answers(self, expectation: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+        """One, with an answer in each field."""
+        fields: dict[str, Any] = {}
+        for _weight, part in self._parts:
+            for answer in part.answers(expectation):
+                fields.update(answer)
+        return [fields]
 
     def score(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
         scores = [(weight, part.score(example, output)) for weight, part in self._parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,12 @@ class _Checked(Scorer):
     @property
     def expected_field(self) -> str | None:
         return self._inner.expected_field
+
+    def expectation(self, example: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return self._inner.expectation(example)
+
+    def answers(self, expectation: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+        return self._inner.answers(expectation)
 
     def score(self, example: Mapping[str, Any], output: Mapping[str, Any]) -> Score:
         with self._failing():

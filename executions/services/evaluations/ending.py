@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from executions.models import Evaluation, EvaluationItem, EvaluationScore
-from executions.runtime.comparison import Baseline, majority_baseline, mean_of
-from executions.runtime.metrics import MetricFailed
+from executions.models import Evaluation, EvaluationItem, EvaluationScore, Metric
+from executions.runtime.comparison import mean_of
+from executions.runtime.metrics import majority_baseline
 from executions.runtime.metrics.failures import CODE as METRIC_FAILED
-from executions.runtime.metrics.looking import expected_in
 from executions.services.evaluations.shards import WORKED_UNTIL
 from executions.services.scoring import scorer_of
 from executions.types import FinishReason
@@ -37,7 +35,6 @@ class _OfMetric:
     """Eight bytes per score, whatever the number of items."""
 
     score: EvaluationScore
-    expected_field: str | None
     values: array[float] = field(default_factory=lambda: array("d"))
 
 
@@ -95,7 +92,7 @@ def _calculated(evaluation: Evaluation) -> tuple[list[EvaluationScore], int]:
     """The scores in the order of positions, so that they are the same whoever worked; how many examples the program
     answered."""
     metrics = {
-        score.metric.name: _OfMetric(score, _expected_field(score))
+        score.metric.name: _OfMetric(score)
         for score in evaluation.scores.select_related("metric__judge_program", "metric__language_model")
     }
     answered, items = 0, 0
@@ -104,8 +101,8 @@ def _calculated(evaluation: Evaluation) -> tuple[list[EvaluationScore], int]:
         answered += error_code in ANSWERED
         for name, value in scores.items():
             metrics[name].values.append(value)
-    for name, one in metrics.items():
-        _fill(one, items, majority_baseline(_labels(evaluation, name, one.expected_field)))
+    for one in metrics.values():
+        _fill(one, items, _baseline(evaluation, one.score.metric))
     return [one.score for one in metrics.values()], answered
 
 
@@ -114,29 +111,26 @@ def _rows_of(evaluation: Evaluation, *columns: str) -> Iterator[tuple[Any, ...]]
     return rows.values_list(*columns).iterator(chunk_size=CHUNK)
 
 
-def _labels(evaluation: Evaluation, metric: str, expected_field: str | None) -> Iterator[Any]:
-    """What the examples expect that have a score of `metric`."""
-    if expected_field is None:
-        return
-    for scores, data in _rows_of(evaluation, "scores", "example__data"):
-        if metric in scores:
-            with suppress(MetricFailed):
-                yield expected_in(data, expected_field)
-
-
-def _expected_field(score: EvaluationScore) -> str | None:
+def _baseline(evaluation: Evaluation, metric: Metric) -> float | None:
+    """What always saying the same scores, on the examples that have a score of `metric`."""
     try:
-        return scorer_of(score.metric).expected_field
+        scorer = scorer_of(metric)
     except DomainError:
         return None  # its code is registered no longer: the scores are there all the same
 
+    def examples() -> Iterator[Mapping[str, Any]]:
+        rows = _rows_of(evaluation, "scores", "example__data")
+        return (data for scores, data in rows if metric.name in scores)
 
-def _fill(one: _OfMetric, items: int, baseline: Baseline | None) -> None:
+    return majority_baseline(scorer, examples)
+
+
+def _fill(one: _OfMetric, items: int, baseline: float | None) -> None:
     mean = mean_of(one.values)
     one.score.mean, one.score.low, one.score.high = mean.mean, mean.low, mean.high
     one.score.confidence = mean.confidence
     one.score.n, one.score.errors = mean.n, items - mean.n
-    one.score.majority_baseline = None if baseline is None else baseline.share
+    one.score.majority_baseline = baseline
 
 
 def credits_used(row: Evaluation) -> int:

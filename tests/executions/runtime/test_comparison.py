@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from executions.runtime.comparison import Baseline, Comparison, Mean, Method, Test, compare, majority_baseline, mean_of
+from executions.runtime.comparison import Comparison, Mean, Method, Test, compare, mean_of
 
 
 def test_no_score_has_no_mean_and_one_has_no_interval() -> None:
@@ -176,10 +176,3 @@ def test_a_hundred_thousand_scores_fit_into_bounded_memory(is_binary: bool) -> N
     assert result.low is not None
     assert result.n == 100_000
     assert peak < 100_000_000
-
-
-def test_the_majority_baseline_is_the_share_of_the_commonest_label() -> None:
-    assert majority_baseline([]) is None
-    assert majority_baseline(["b", "a", "b", "c"]) == Baseline("b", 0.5)
-    assert majority_baseline(["b", "a"]) == Baseline("a", 0.5)
-    assert majority_baseline([["x"], ["x"], {"a": 1}, None, 1]) == Baseline(["x"], 0.4)
