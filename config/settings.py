@@ -295,6 +295,11 @@ CELERY_BEAT_SCHEDULE = {
     "sweep reservations": {"task": "mlops.sweep_reservations", "schedule": 60.0, "options": {"expire_seconds": 60}},
     "look after budgets": {"task": "mlops.look_after_budgets", "schedule": 5.0, "options": {"expire_seconds": 5}},
     "forget expired keys": {"task": "mlops.forget_expired_keys", "schedule": 60.0, "options": {"expire_seconds": 60}},
+    "forget expired sessions": {
+        "task": "mlops.forget_expired_sessions",
+        "schedule": 3600.0,
+        "options": {"expire_seconds": 3600},
+    },
     "sweep optimizations": {"task": "optimizations.sweep", "schedule": 5.0, "options": {"expire_seconds": 5}},
     "forget answers of optimizations": {
         "task": "optimizations.forget_answers",

@@ -10,6 +10,7 @@ from mlops.services.budgets import sweep_slices, tell_of_budgets
 from mlops.services.idempotency import forget_expired_keys
 from mlops.services.jobs import resume_working, stop_working
 from mlops.services.reservations import sweep_reservations
+from mlops.sessions import SessionStore
 
 
 @shared_task(name="mlops.sweep_reservations")
@@ -29,6 +30,12 @@ def look_after_budgets() -> None:
 def forget_keys() -> None:
     """Delete idempotency keys that may be spent again."""
     forget_expired_keys()
+
+
+@shared_task(name="mlops.forget_expired_sessions")
+def forget_sessions() -> None:
+    """Delete sessions that are over; who logs out has deleted theirs."""
+    SessionStore.clear_expired()
 
 
 class HandBackJobs(bootsteps.StartStopStep):

@@ -32,6 +32,7 @@ from mlops.admin.base import ReadOnlyInline, ServiceAdmin, actor_of
 from mlops.admin.buttons import bulk_action, button
 from mlops.errors import DomainError
 from mlops.money import as_decimal
+from mlops.services.rates import check_rate
 from mlops.types import MICRO_PER_CREDIT
 from programs.models import Program
 from programs.selectors import access_program
@@ -58,9 +59,9 @@ def _rate(request: HttpRequest, row: Execution, data: dict[str, Any]) -> None:
 
 
 def _replay(request: HttpRequest, row: Execution, data: dict[str, Any]) -> str:
-    again = replay_execution(
-        actor=actor_of(request), execution=row, program=data["program"] or None, source=Source.ADMIN
-    )
+    actor = actor_of(request)
+    check_rate(actor)
+    again = replay_execution(actor=actor, execution=row, program=data["program"] or None, source=Source.ADMIN)
     return page_of(again)
 
 
@@ -168,6 +169,7 @@ class ExecutionAdmin(ServiceAdmin):
         form = ExecuteForm(inputs_of(program), request.POST)
         if form.is_valid():
             try:
+                check_rate(actor)
                 execution = execute_program(
                     actor=actor, program=program, input=form.values(), source=Source.ADMIN, wait_s=WAIT_S
                 )

@@ -185,6 +185,21 @@ def test_the_form_knows_every_type(browser: Client, admin: User, provider: Provi
     }  # fmt: skip
 
 
+def test_executions_of_the_admin_site_count_as_requests(browser: Client, admin: User, provider: Provider) -> None:
+    provided_model(provider)
+    program = every_type(admin)
+    User.objects.filter(pk=admin.pk).update(rate_limit=1)
+
+    first, second = (browser.post(page("execute", program.pk), TYPED) for _ in range(2))
+    execution = Execution.objects.get()
+    third = browser.post(page("replay", execution.pk), {"_form_submitted": "true"})
+
+    assert (first.status_code, second.status_code) == (302, 400)
+    assert "More than 1 requests within a minute." in second.content.decode()
+    assert "More than 1 requests within a minute." in said(third)
+    assert Execution.objects.count() == 1
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

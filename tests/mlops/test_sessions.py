@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.test import Client
 
 from mlops.models import User
 from mlops.sessions import SessionStore
+from mlops.tasks import forget_sessions
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,3 +62,18 @@ def test_asynchronous_callers_find_the_same_sessions() -> None:
 
     asyncio.run(course())
     assert Session.objects.count() == 0
+
+
+def test_sessions_that_are_over_are_deleted_and_no_others(client: Client, admin: User) -> None:
+    client.force_login(admin)
+    over = SessionStore()
+    over["mark"] = 1
+    over.set_expiry(-1)
+    over.save()
+    assert Session.objects.count() == 2
+
+    forget_sessions()
+
+    assert Session.objects.count() == 1
+    assert client.get("/api/v1/users/me/").json()["username"] == "admin"
+    assert "mlops.forget_expired_sessions" in {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}

@@ -191,6 +191,7 @@ TASKS: Mapping[str, str] = {
     "executions.work_repricings": _DOORBELL,
     "executions.sweep_repricings": _SWEEP,
     "mlops.forget_expired_keys": _SWEEP,
+    "mlops.forget_expired_sessions": "deletes sessions that are over; nobody asks for it",
     "mlops.sweep_reservations": _SWEEP,
     "optimizations.forget_answers": _SWEEP,
     "optimizations.work": _DOORBELL,
