@@ -116,6 +116,7 @@ class ModelErrorCode(StrEnum):
     AUTHENTICATION = "authentication"
     CONTEXT_WINDOW = "context_window"
     INVALID_REQUEST = "invalid_request"
+    PROVIDER_REFUSED = "provider_refused"
     UNPARSABLE_OUTPUT = "unparsable_output"
     UNKNOWN = "unknown"
 

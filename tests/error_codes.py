@@ -42,6 +42,7 @@ OF_MODELS = {
     ModelErrorCode.AUTHENTICATION: "The provider does not accept the secret of the language model.",
     ModelErrorCode.CONTEXT_WINDOW: "The prompt is longer than the model reads.",
     ModelErrorCode.INVALID_REQUEST: "The provider, or the example matcher, cannot do what is asked.",
+    ModelErrorCode.PROVIDER_REFUSED: "The provider is none that may be called, see docs/security.md.",
     ModelErrorCode.UNPARSABLE_OUTPUT: "The model's answer does not fit the signature.",
     ModelErrorCode.UNKNOWN: "Anything else that went wrong while the model was called.",
 }

@@ -28,6 +28,7 @@ from mlops.runtime.engines.failures import call_failure, raised, refused
 from mlops.runtime.engines.links import Client, Link
 from mlops.runtime.engines.litellm_door import close_litellm_clients, litellm_loaded, refusals_told
 from mlops.runtime.engines.patience import Patience
+from mlops.runtime.engines.providers import key_of
 from mlops.runtime.recorder import Recorder, Span, current_recorder, span
 from mlops.types import LanguageModelKind, LanguageModelSpec, ModelErrorCode, ModelFailure, SpanKind, TokenUsage
 
@@ -216,7 +217,7 @@ def _as_object(body: bytes) -> Mapping[str, Any]:
 
 async def _asked_through_litellm(spec: LanguageModelSpec, texts: list[str]) -> Mapping[str, Any]:
     litellm = await litellm_loaded()
-    settings = {"api_key": spec.api_key, "api_base": spec.api_base, "timeout": spec.timeout_s, "max_retries": 0}
+    settings = {"api_key": key_of(spec), "api_base": spec.api_base, "timeout": spec.timeout_s, "max_retries": 0}
     given = {name: value for name, value in settings.items() if value is not None}
     try:
         with refusals_told():

@@ -196,10 +196,11 @@ def _apply(model: LanguageModel, fields: Mapping[str, Any], *, allowed: Sequence
 
 def _refuse_other_providers(name: str) -> None:
     if not is_offered(name):
-        message = _(
-            "This provider may not be called. Whoever speaks the OpenAI protocol is openai/... with a base URL."
+        raise Invalid(
+            "language_model_provider_refused",
+            _("This provider may not be called. Servers of the OpenAI protocol are openai/... with a base URL."),
+            field="name",
         )
-        raise Invalid("language_model_provider_refused", message, field="name")
 
 
 def _refuse_bad_address(address: str) -> None:

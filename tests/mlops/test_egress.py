@@ -13,6 +13,7 @@ from mlops.egress import allow_private_hosts, is_disguised_address, may_connect
 from mlops.errors import DomainError
 from mlops.models import LanguageModel, User
 from mlops.services.language_models import create_language_model, update_language_model
+from mlops.types import LanguageModelKind
 from tests.factories import make_language_model
 
 
@@ -153,3 +154,31 @@ def test_public_allowed_and_unknown_addresses_are_saved(admin: User, resolver: d
     for number, address in enumerate(addresses):
         model = create_language_model(actor=admin, name=f"openai/{number}", api_base=address)
         assert model.api_base == address
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aiohttp_openai/m",
+        "bedrock/m",
+        "bedrock_mantle/m",
+        "sagemaker/m",
+        "vertex_ai/m",
+        "nobody/m",
+        "ai21/ft:davinci-002",
+    ],
+)
+@pytest.mark.parametrize("kind", LanguageModelKind)
+@pytest.mark.django_db
+def test_a_model_of_another_provider_is_not_made(admin: User, name: str, kind: LanguageModelKind) -> None:
+    with pytest.raises(DomainError) as refused:
+        create_language_model(actor=admin, name=name, kind=kind, api_base="https://8.8.8.8/v1")
+    assert (refused.value.code, refused.value.field) == ("language_model_provider_refused", "name")
+    assert not LanguageModel.objects.exists()
+    assert not LanguageModel.history.exists()
+
+
+@pytest.mark.django_db
+def test_a_model_from_before_its_provider_was_refused_can_be_disabled(admin: User) -> None:
+    model = make_language_model(name="bedrock/old")
+    assert not update_language_model(actor=admin, model=model, fields={"is_enabled": False}).is_enabled

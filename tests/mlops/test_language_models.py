@@ -41,7 +41,7 @@ def test_a_model_is_made_with_its_history(admin: User) -> None:
     [
         ({"name": "gpt"}, "language_model_name_invalid", "name"),
         ({"name": "openai/a b"}, "language_model_name_invalid", "name"),
-        ({"name": "taken/model"}, "language_model_name_taken", "name"),
+        ({"name": "openai/taken"}, "language_model_name_taken", "name"),
         ({"api_base": "ftp://host/"}, "api_base_invalid", "api_base"),
         ({"api_base": "host/v1"}, "api_base_invalid", "api_base"),
         ({"api_base": "https://"}, "api_base_invalid", "api_base"),
@@ -64,7 +64,7 @@ def test_a_model_is_made_with_its_history(admin: User) -> None:
     ],
 )
 def test_bad_models_are_refused(admin: User, fields: dict[str, Any], code: str, field: str) -> None:
-    make_language_model(name="taken/model")
+    make_language_model(name="openai/taken")
 
     with pytest.raises(DomainError) as refusal:
         create_language_model(actor=admin, **{"name": "openai/new", **fields})

@@ -63,9 +63,11 @@ class AddressRefused(lm15.ConfigurationError):  # type: ignore[misc]  # lm15 shi
         super().__init__("The address of the provider is private, or its port is not one of the web.")
 
 
-def refused(spec: LanguageModelSpec, reason: str) -> ModelRefused:
+def refused(
+    spec: LanguageModelSpec, reason: str, code: ModelErrorCode = ModelErrorCode.INVALID_REQUEST
+) -> ModelRefused:
     """The error for a specification that no call can be made with."""
-    return ModelRefused(ModelFailure(ModelErrorCode.INVALID_REQUEST, shown(reason, spec.api_key), spec.name))
+    return ModelRefused(ModelFailure(code, shown(reason, spec.api_key), spec.name))
 
 
 def failure_of(error: BaseException) -> ModelFailure:

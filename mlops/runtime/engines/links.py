@@ -13,8 +13,9 @@ from dspy.lm15 import Config, Request, request_from_openai_chat
 
 from mlops.runtime.engines.failures import refused, shown
 from mlops.runtime.engines.providers import Line, line_to, provider_of
+from mlops.runtime.provider_list import is_offered
 from mlops.runtime.tiers import tier_asked
-from mlops.types import LanguageModelSpec
+from mlops.types import LanguageModelSpec, ModelErrorCode
 
 _DSPYS = frozenset({"n", "rollout_id"})
 """Parameters that DSPy deals with itself and providers never see."""
@@ -53,7 +54,8 @@ class Link:
     """How one model is reached. Shared by event loops and threads; each loop has its own connections."""
 
     def __init__(self, spec: LanguageModelSpec) -> None:
-        """Raises `ModelRefused` when the parameters make no request."""
+        """Raises `ModelRefused` when the provider may not be called or the parameters make no request."""
+        _refuse_other_providers(spec)
         self.spec = spec
         self.provider = provider_of(spec)
         self.config = _config_of(spec)
@@ -110,6 +112,11 @@ class Link:
     def _forget(self, loop: asyncio.AbstractEventLoop) -> Client | None:
         with self._lock:
             return self._clients.pop(loop, None)
+
+
+def _refuse_other_providers(spec: LanguageModelSpec) -> None:
+    if not is_offered(spec.name):
+        raise refused(spec, "This provider may not be called.", ModelErrorCode.PROVIDER_REFUSED)
 
 
 def _config_of(spec: LanguageModelSpec) -> Config:

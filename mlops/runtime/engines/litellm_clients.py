@@ -1,13 +1,16 @@
 """LiteLLM and the HTTP clients that it makes. It takes more than a second and 130 MB to import: see `litellm_door`.
 
-Its clients follow redirects and connect to whatever a name resolves to: here neither, whichever of its clients it is.
-And it keeps them in a table by the address of their event loop in memory, never closed, so that a later loop at the
-same place would be given the connections of one that is gone: here they end with their loop.
+Its clients follow redirects and connect to whatever a name resolves to: here neither. Not all of its providers use
+these clients: those that may be called at all are in `mlops.runtime.provider_list`. It takes keys and base URLs from
+the environment where a call names none: here it does not. And it keeps its clients in a table by the address of their
+event loop in memory, never closed, so that a later loop at the same place would be given the connections of one that is
+gone: here they end with their loop.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import urllib.request
 from contextvars import ContextVar
@@ -17,8 +20,10 @@ import httpx
 from aiohttp import TCPConnector
 from aiohttp.connector import AddrInfoType
 from dspy.clients._litellm import get_litellm
+from litellm.integrations.custom_secret_manager import CustomSecretManager
 from litellm.llms.custom_httpx import http_handler
 from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
+from litellm.types.secret_managers.main import KeyManagementSystem
 
 from mlops.egress import ForbiddenAddress, addresses_of, is_address, may_connect, refuse_forbidden
 
@@ -27,6 +32,12 @@ litellm: Any = get_litellm(feature="engines")
 _handlers: Any = http_handler
 _transport: Any = LiteLLMAiohttpTransport
 _answer_of = _transport.handle_async_request
+
+_OF_THE_OPENAI_CLIENT = (
+    *("AZURE_OPENAI_AD_TOKEN", "OPENAI_ADMIN_KEY", "OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_CUSTOM_HEADERS"),
+    *("OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"),
+)
+"""What the client of OpenAI, which LiteLLM uses for many, reads of the environment by itself."""
 
 _asked: ContextVar[httpx.URL | None] = ContextVar("asked", default=None)
 """What the connection that is being made is for; None when a proxy of the environment resolves the name."""
@@ -42,6 +53,16 @@ async def close_clients() -> None:
         closing = client.close()
         if inspect.isawaitable(closing):
             await closing
+
+
+class NoSecrets(CustomSecretManager):  # type: ignore[misc]  # LiteLLM's types are not followed
+    """LiteLLM asks it instead of the environment for keys, tokens and base URLs that a call does not name."""
+
+    def sync_read_secret(self, *asked: Any, **how: Any) -> str:
+        return ""
+
+    async def async_read_secret(self, *asked: Any, **how: Any) -> str:
+        return ""
 
 
 class GuardedConnector(TCPConnector):
@@ -105,4 +126,14 @@ def _guard() -> None:
         litellm.module_level_client.close()  # it was made by the import, and makes itself anew
 
 
+def leave_out_the_environment() -> None:
+    """What is ambient must neither divert a call nor lend it a key."""
+    litellm.secret_manager_client = NoSecrets()
+    litellm._key_management_system = KeyManagementSystem.CUSTOM
+    for variable in _OF_THE_OPENAI_CLIENT:
+        os.environ.pop(variable, None)
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # botocore would ask there for the role of this machine
+
+
 _guard()
+leave_out_the_environment()

@@ -77,7 +77,7 @@ def _native_line(spec: LanguageModelSpec) -> Line:
     router = AsyncLMRouter(
         RouterConfig(
             env={},  # nothing ambient: OPENAI_BASE_URL and the like must neither divert a call nor lend it a key
-            api_keys={provider: _key(spec, provider)},
+            api_keys={provider: key_of(spec)},
             base_urls={provider: spec.api_base} if spec.api_base else None,
             transport=(transport := _transport(spec.concurrency_limit)),
         )
@@ -87,7 +87,12 @@ def _native_line(spec: LanguageModelSpec) -> Line:
     return Line(speaker, router.resolve(f"{provider}:{model}").model, transport.aclose)
 
 
-def _key(spec: LanguageModelSpec, provider: str) -> str:
+def key_of(spec: LanguageModelSpec) -> str:
+    """The secret of the model, or what a server without authentication is sent. Raises `NotConfiguredError`.
+
+    A call without a key of its own would carry one that the environment has for somebody else.
+    """
+    provider = provider_of(spec)
     definition = lookup(provider)
     placeholder = definition.placeholder_key if definition is not None else None
     key = spec.api_key or placeholder or (_NO_KEY if spec.api_base else None)
@@ -112,7 +117,7 @@ def _transport(concurrency_limit: int) -> GuardedTransport:
 
 
 def _litellm_line(spec: LanguageModelSpec) -> Line:
-    settings = {"api_key": spec.api_key, "api_base": spec.api_base, "timeout": spec.timeout_s}
+    settings = {"api_key": key_of(spec), "api_base": spec.api_base, "timeout": spec.timeout_s}
     engine = AsyncLiteLLMEngine(**{name: value for name, value in settings.items() if value is not None})
     return Line(_LiteLLM(engine), spec.name, engine.aclose)
 
