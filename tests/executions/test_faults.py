@@ -132,7 +132,8 @@ def test_a_frozen_worker_comes_back_too_late(here: Installation, provider: Provi
     done = eventually(lambda: (found := row(client, execution))["state"] == "completed" and found, 40)
     frozen.send_signal(signal.SIGCONT)
     eventually(lambda: "was taken over" in here.logs(), 20)
-    assert row(client, execution) == done
+    billed = ("token_usage", "cost_usd", "prices")  # what the late one was billed is added, if it got to know of it
+    assert {**row(client, execution), **dict.fromkeys(billed)} == {**done, **dict.fromkeys(billed)}
     assert done["attempt"] == 2
     assert charges(here, execution) == ONCE
 
