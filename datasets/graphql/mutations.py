@@ -12,9 +12,8 @@ from datasets.models import Corpus, Dataset, Import
 from datasets.services.splitting import split_dataset
 from datasets.services.statistics import compute_statistics, overlap
 from datasets.types import PassageSpec
-from mlops.graphql.mutations import Mutation as Verb
-from mlops.graphql.mutations import by_id
 from mlops.graphql.scalars import JSON, JSONObject
+from mlops.graphql.verbs import VerbMutation, by_id
 
 DATASET, CORPUS = by_id(Dataset), by_id(Corpus)
 EXAMPLES = graphene.List(graphene.NonNull(JSONObject), description="All examples.")
@@ -49,7 +48,7 @@ def _search(**given: Any) -> dict[str, Any]:
 
 
 class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no types
-    create_dataset = Verb(
+    create_dataset = VerbMutation(
         services.create_dataset,
         gives={"dataset": DatasetType},
         takes={
@@ -60,14 +59,14 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
             "schema": JSONObject(description="JSON Schema of one example; inferred when left out."),
         },
     )
-    update_dataset = Verb(
+    update_dataset = VerbMutation(
         services.update_dataset,
         gives={"dataset": DatasetType},
         takes={"dataset": DATASET, "description": graphene.String(), "schema": JSONObject(), "examples": EXAMPLES},
     )
-    freeze_dataset = Verb(services.freeze_dataset, gives={"dataset": DatasetType}, takes={"dataset": DATASET})
-    delete_dataset = Verb(services.delete_dataset, gives={}, takes={"dataset": DATASET})
-    split_dataset = Verb(
+    freeze_dataset = VerbMutation(services.freeze_dataset, gives={"dataset": DatasetType}, takes={"dataset": DATASET})
+    delete_dataset = VerbMutation(services.delete_dataset, gives={}, takes={"dataset": DATASET})
+    split_dataset = VerbMutation(
         split_dataset,
         gives={"datasets": graphene.List(graphene.NonNull(DatasetType))},
         takes={
@@ -79,13 +78,13 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         },
         perform=_split,
     )
-    compute_statistics = Verb(
+    compute_statistics = VerbMutation(
         compute_statistics,
         gives={"statistics": JSON(), "dataset": DatasetType},
         takes={"dataset": DATASET},
         perform=_statistics,
     )
-    overlap = Verb(
+    overlap = VerbMutation(
         overlap,
         gives={"overlaps": graphene.List(graphene.NonNull(OverlapType))},
         takes={
@@ -97,8 +96,8 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         },
         perform=_overlap,
     )
-    cancel_import = Verb(services.cancel_import, gives={"job": ImportType}, takes={"job": by_id(Import)})
-    create_corpus = Verb(
+    cancel_import = VerbMutation(services.cancel_import, gives={"job": ImportType}, takes={"job": by_id(Import)})
+    create_corpus = VerbMutation(
         services.create_corpus,
         gives={"corpus": CorpusType},
         takes={
@@ -108,9 +107,9 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         },
         perform=_create_corpus,
     )
-    freeze_corpus = Verb(services.freeze_corpus, gives={"corpus": CorpusType}, takes={"corpus": CORPUS})
-    delete_corpus = Verb(services.delete_corpus, gives={}, takes={"corpus": CORPUS})
-    search_passages = Verb(
+    freeze_corpus = VerbMutation(services.freeze_corpus, gives={"corpus": CorpusType}, takes={"corpus": CORPUS})
+    delete_corpus = VerbMutation(services.delete_corpus, gives={}, takes={"corpus": CORPUS})
+    search_passages = VerbMutation(
         services.search_passages,
         gives={"passages": graphene.List(graphene.NonNull(FoundPassageType))},
         takes={

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db.models import QuerySet
-from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -15,6 +14,7 @@ from rest_framework.response import Response
 from mlops.api.history import Reverts
 from mlops.api.serializers import DecimalStringField, RecordSerializer, StrictSerializer
 from mlops.api.viewsets import Creates, Deletes, Updates
+from mlops.filters import BudgetFilter
 from mlops.models import Budget, LanguageModel, User
 from mlops.models.budgets import PERIOD_CHOICES, SCOPE_CHOICES
 from mlops.selectors import access
@@ -84,15 +84,6 @@ class CreateBudgetSerializer(UpdateBudgetSerializer):
     language_model = serializers.UUIDField(required=False, allow_null=True)
     period = serializers.ChoiceField(PERIOD_CHOICES)
     limit = usd_field()
-
-
-class BudgetFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
-    user = filters.UUIDFilter(field_name="user_id")
-    language_model = filters.UUIDFilter(field_name="language_model_id")
-
-    class Meta:
-        model = Budget
-        fields: ClassVar[list[str]] = ["scope", "period", "program", "is_enabled"]
 
 
 class BudgetViewSet(Creates, Updates, Deletes, Reverts):

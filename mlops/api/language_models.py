@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from mlops.api.history import Reverts
 from mlops.api.serializers import RecordSerializer, StrictSerializer
 from mlops.api.viewsets import Creates, Deletes, Updates
+from mlops.filters import LanguageModelFilter
 from mlops.models import Fallback, LanguageModel
 from mlops.selectors import access
 from mlops.services.language_models import (
@@ -85,7 +86,7 @@ class LanguageModelViewSet(Creates, Updates, Deletes, Reverts):
         Prefetch("fallback_rows", queryset=Fallback.objects.order_by("position"))
     )
     serializer_class = LanguageModelSerializer
-    filterset_fields = ("name", "kind", "is_enabled", "is_default")
+    filterset_class = LanguageModelFilter
     search_fields = ("name",)
     ordering_fields = ("name",)
     verbs = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -14,6 +13,7 @@ from rest_framework.response import Response
 from mlops.api.history import Remembers
 from mlops.api.serializers import DecimalStringField, RecordSerializer, StrictSerializer
 from mlops.api.viewsets import Creates, Deletes
+from mlops.filters import ModelPriceFilter
 from mlops.models import LanguageModel, ModelPrice
 from mlops.selectors import access
 from mlops.services.price_imports import ImportedPrice, Outcome, import_prices
@@ -121,14 +121,6 @@ class ImportedPriceSerializer(serializers.Serializer[ImportedPrice]):
 
 class ImportReportSerializer(serializers.Serializer[Any]):
     results = ImportedPriceSerializer(many=True)
-
-
-class ModelPriceFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
-    language_model = filters.UUIDFilter(field_name="model_id")
-
-    class Meta:
-        model = ModelPrice
-        fields: ClassVar[list[str]] = ["language_model"]
 
 
 class ModelPriceViewSet(Creates, Deletes, Remembers):

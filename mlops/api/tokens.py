@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
-from django_filters import rest_framework as filters
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -13,6 +12,7 @@ from rest_framework.response import Response
 
 from mlops.api.serializers import RecordSerializer, StrictSerializer
 from mlops.api.viewsets import Creates
+from mlops.filters import ApiTokenFilter
 from mlops.models import ApiToken
 from mlops.services.token_limits import MAX_OVERLAP, MAX_PROGRAMS, MAX_RATE_LIMIT
 from mlops.services.tokens import OVERLAP, create_token, revoke_token, rotate_token
@@ -78,14 +78,6 @@ class RotateApiTokenSerializer(StrictSerializer):
         max_value=int(MAX_OVERLAP.total_seconds()),
         help_text="Seconds for which the old token stays usable.",
     )
-
-
-class ApiTokenFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
-    user = filters.UUIDFilter(field_name="user_id")
-
-    class Meta:
-        model = ApiToken
-        fields: ClassVar[list[str]] = ["user", "prefix"]
 
 
 class ApiTokenViewSet(Creates):

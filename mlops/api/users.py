@@ -14,6 +14,7 @@ from mlops.api.credits import CreditEntrySerializer, CreditsSerializer, ledger_k
 from mlops.api.history import Reverts
 from mlops.api.serializers import RecordSerializer, credits_field
 from mlops.api.viewsets import Creates, Updates
+from mlops.filters import UserFilter
 from mlops.models import User
 from mlops.services.credits import grant_credits, refund_credits
 from mlops.services.users import anonymise_user, create_user, deactivate_user, update_user
@@ -69,7 +70,7 @@ class UserViewSet(Creates, Updates, Reverts):
 
     queryset = User.objects.all()
     serializer_class = UserSerializer
-    filterset_fields = ("role", "is_active", "username")
+    filterset_class = UserFilter
     search_fields = ("username", "email")
     ordering_fields = ("username",)
     verbs = {

@@ -1,150 +1,259 @@
-"""Mutations: one per verb, made of the service, the inputs that it takes and the records that it returns.
-
-    deploy_program = Mutation(
-        services.deploy_program,
-        gives={"program": ProgramType},
-        takes={"program": Reference(access_program), "reason": graphene.String()},
-    )
-
-Each takes one `input` and returns what it `gives` with `errors`. Inputs have the names of the service's arguments; a
-`Reference` is an id that becomes a row which the actor may see. What the mutation does is what the service's docstring
-says.
-"""
+"""Mutations of people, tokens, credits, budgets, language models and prices."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import graphene
-from django.db.models import Model
 
-from mlops.errors import NotFound
-from mlops.graphql.errors import UserError, domain_error_of, user_errors
-from mlops.graphql.peers import together
-from mlops.graphql.records import actor_of
-from mlops.selectors import access
-from mlops.verbs import verb_of
+from mlops.graphql.scalars import Decimal, JSONObject, units_of
+from mlops.graphql.types import (
+    MICRO,
+    ApiTokenType,
+    BudgetType,
+    CreditEntryType,
+    LanguageModelType,
+    ModelPriceType,
+    UserType,
+)
+from mlops.graphql.verbs import VerbMutation, by_id
+from mlops.models import ApiToken, Budget, LanguageModel, ModelPrice, User
+from mlops.services import budgets, credits, language_models, price_imports, prices, tokens, users
+from mlops.services.credits import line_key
+from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD
 
+USER, TOKEN, BUDGET, MODEL, PRICE = by_id(User), by_id(ApiToken), by_id(Budget), by_id(LanguageModel), by_id(ModelPrice)
+STRINGS = graphene.List(graphene.NonNull(graphene.String))
+ONE_USER: dict[str, Any] = {"gives": {"user": UserType}, "takes": {"user": USER}}
+ONE_MODEL: dict[str, Any] = {"gives": {"language_model": LanguageModelType}, "takes": {"model": MODEL}}
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """An input that names a row, or `many` of them: whatever `access(actor=, ref=)` understands."""
-
-    access: Callable[..., Any]
-    required: bool = True
-    many: bool = False
-    description: str = "An id, or a reference as over REST."
-
-    @property
-    def input(self) -> Any:
-        if self.many:
-            return graphene.List(graphene.NonNull(graphene.ID), required=self.required, description=self.description)
-        return graphene.ID(required=self.required, description=self.description)
-
-    def row_of(self, actor: Any, given: Any, path: str) -> Any:
-        """The row or rows that `given` names. Raises `NotFound` at `path`."""
-        if given is None:
-            return None
-        if self.many:
-            return [self._row(actor, one, f"{path}.{position}") for position, one in enumerate(given)]
-        return self._row(actor, given, path)
-
-    def _row(self, actor: Any, given: str, path: str) -> Any:
-        try:
-            return self.access(actor=actor, ref=given)
-        except NotFound as error:
-            raise NotFound(error.code, error.message, field=path) from None
-
-
-def by_id(model: type[Model], *, required: bool = True, many: bool = False) -> Reference:
-    """A reference to a row of `model` by its id alone; the verb asks for the right to do what it does."""
-    return Reference(lambda *, actor, ref: access(model, actor=actor, id=ref), required, many, "Its id.")
-
-
-class Mutation(graphene.Field):  # type: ignore[misc]  # graphene has no types
-    """The mutation of a verb; see the module.
-
-    `perform(actor=, **arguments)` stands in for the service where the inputs need another shape than its arguments
-    have, and calls it. What is returned is the first of `gives`, or a mapping of all of them.
-    """
-
-    def __init__(
-        self,
-        service: Callable[..., Any],
-        *,
-        gives: Mapping[str, Any],
-        takes: Mapping[str, Any],
-        name: str = "",
-        perform: Callable[..., Any] | None = None,
-    ) -> None:
-        self.verb = verb_of(service)
-        self.takes = takes
-        self._gives = tuple(gives)
-        self._perform = perform or service
-        title = "".join(part.capitalize() for part in (name or self.verb.name).split("_"))
-        self._payload = _payload(f"{title}Payload", gives)
-        super().__init__(
-            self._payload,
-            input=_input(f"{title}Input", takes)(required=True),
-            required=True,
-            description=_description(service),
-            resolver=self._resolve,
-        )
-
-    def _resolve(self, root: Any, info: Any, input: Mapping[str, Any]) -> Any:
-        try:
-            return self._payload(**self._done(actor_of(info), input), errors=[])
-        except Exception as error:
-            refusal = domain_error_of(error)
-            if refusal is None:
-                raise
-            return self._payload(errors=user_errors(refusal.problems))
-
-    def _done(self, actor: Any, input: Mapping[str, Any]) -> dict[str, Any]:
-        self.verb.policy.check(actor, self.verb.action)  # whoever lacks the right hears that first, whatever they sent
-        told = self._perform(actor=actor, **self._arguments(actor, input))
-        given = told if isinstance(told, dict) else {self._gives[0]: told} if self._gives else {}
-        return {name: _alone(value) for name, value in given.items()}
-
-    def _arguments(self, actor: Any, input: Mapping[str, Any]) -> dict[str, Any]:
-        arguments = {}
-        for name, value in input.items():
-            kind = self.takes[name]
-            arguments[name] = kind.row_of(actor, value, name) if isinstance(kind, Reference) else value
-        return arguments
+USER_FIELDS = {
+    "email": graphene.String(),
+    "first_name": graphene.String(),
+    "last_name": graphene.String(),
+    "role": graphene.String(description="admin, ml_engineer or ml_user."),
+    "time_zone": graphene.String(),
+    "has_hard_limit": graphene.Boolean(),
+    "rate_limit": graphene.Int(),
+}
+MODEL_FIELDS = {
+    "api_base": graphene.String(),
+    "parameters": JSONObject(),
+    "timeout_s": graphene.Float(),
+    "deadline_s": graphene.Float(),
+    "max_retries": graphene.Int(),
+    "concurrency_limit": graphene.Int(),
+    "supports_tools": graphene.Boolean(),
+    "supports_json_schema": graphene.Boolean(),
+    "is_enabled": graphene.Boolean(),
+}
+BUDGET_FIELDS = {"warn_percent": graphene.Int(), "is_enabled": graphene.Boolean()}
+PRICE_UNITS = {
+    "input_price": MICRO,
+    "cached_input_price": MICRO,
+    "output_price": MICRO,
+    "cache_write_price": MICRO,
+    "reasoning_price": MICRO,
+    "request_price": PICO_PER_USD,
+}
+NEEDED_PRICES = ("input_price", "cached_input_price", "output_price")
+PAYS = {
+    "user": USER,
+    "credits": Decimal(required=True),
+    "note": graphene.String(),
+    "idempotency_key": graphene.String(description="The same key pays once."),
+}
+SHOWN_ONCE = {"token": ApiTokenType, "secret": graphene.String(description="Shown this once: only its digest is kept.")}
 
 
-def mutations_of(declared: Mapping[str, Any]) -> type[graphene.ObjectType]:
-    """The mutations of an app as a part of the root type."""
-    return type("Mutation", (graphene.ObjectType,), dict(declared))
+class ImportedPriceType(graphene.ObjectType):  # type: ignore[misc]  # graphene has no types
+    """What became of the list price of one language model."""
+
+    class Meta:
+        name = "ImportedPrice"
+
+    model = graphene.Field(LanguageModelType, required=True)
+    outcome = graphene.String(required=True)
+    reason = graphene.String(required=True, description="Why it is kept, unknown or ambiguous.")
+    source = graphene.String(required=True)
+    present = graphene.Field(ModelPriceType)
+    row = graphene.Field(ModelPriceType)
+
+    @staticmethod
+    def resolve_outcome(one: price_imports.ImportedPrice, info: Any) -> str:
+        return one.outcome.value
 
 
-def _description(service: Callable[..., Any]) -> str:
-    """Raises `TypeError` for a service that says nothing of what it does."""
-    described = (inspect.getdoc(service) or "").partition("\n\n")[0].replace("\n", " ")
-    if not described:
-        raise TypeError(f"{service.__name__} says nothing of what it does.")
-    return described
+def _with_fields(service: Callable[..., Any], row: str) -> Callable[..., Any]:
+    """A service that takes what is changed as one mapping."""
+
+    def perform(*, actor: Any, **given: Any) -> Any:
+        return service(actor=actor, **{row: given.pop(row)}, fields=given)
+
+    return perform
 
 
-def _input(name: str, takes: Mapping[str, Any]) -> Any:
-    """An input type without fields is none, so a verb without arguments takes an empty note."""
-    fields = {field: one.input if isinstance(one, Reference) else one for field, one in takes.items()}
-    return type(name, (graphene.InputObjectType,), fields or {"client_mutation_id": graphene.String()})
+def _paid(service: Callable[..., Any], verb: str) -> Callable[..., Any]:
+    def perform(*, actor: Any, user: User, note: str = "", idempotency_key: str | None = None, **given: Any) -> Any:
+        amount, key = units_of(given["credits"], MICRO_PER_CREDIT, "credits"), line_key(verb, actor, idempotency_key)
+        return service(actor=actor, user=user, amount=amount, key=key, note=note)
+
+    return perform
 
 
-def _payload(name: str, gives: Mapping[str, Any]) -> Any:
-    fields = {
-        field: kind if isinstance(kind, graphene.Field | graphene.Scalar | graphene.List) else graphene.Field(kind)
-        for field, kind in gives.items()
-    }
-    errors = graphene.List(graphene.NonNull(UserError), required=True)
-    return type(name, (graphene.ObjectType,), {**fields, "errors": errors})
+def _create_token(*, actor: Any, **given: Any) -> dict[str, Any]:
+    token, secret = tokens.create_token(actor=actor, user=actor, **given)
+    return {"token": token, "secret": secret}
 
 
-def _alone(value: Any) -> Any:
-    """A row that was just written stands in no list."""
-    return together([value]).rows[0] if isinstance(value, Model) else value
+def _rotate_token(*, actor: Any, token: ApiToken, overlap_s: int | None = None) -> dict[str, Any]:
+    overlap = tokens.OVERLAP if overlap_s is None else timedelta(seconds=overlap_s)
+    made, secret = tokens.rotate_token(actor=actor, token=token, overlap=overlap)
+    return {"token": made, "secret": secret}
+
+
+def _with_limit(service: Callable[..., Any]) -> Callable[..., Any]:
+    def perform(**given: Any) -> Any:
+        if "limit" in given:
+            given["limit"] = units_of(given["limit"], PICO_PER_USD, "limit")
+        return service(**given)
+
+    return perform
+
+
+def _add_price(**given: Any) -> Any:
+    units = {name: units_of(given[name], scale, name) for name, scale in PRICE_UNITS.items() if name in given}
+    return prices.add_price(**{**given, **units})
+
+
+def _import_prices(**given: Any) -> dict[str, Any]:
+    return {"results": price_imports.import_prices(**given)}
+
+
+class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no types
+    create_user = VerbMutation(
+        users.create_user,
+        gives={"user": UserType},
+        takes={"username": graphene.String(required=True), "password": graphene.String(), **USER_FIELDS},
+    )
+    update_user = VerbMutation(
+        users.update_user,
+        gives={"user": UserType},
+        takes={"user": USER, **USER_FIELDS},
+        perform=_with_fields(users.update_user, "user"),
+    )
+    deactivate_user = VerbMutation(users.deactivate_user, **ONE_USER)
+    anonymise_user = VerbMutation(users.anonymise_user, **ONE_USER)
+    grant_credits = VerbMutation(
+        credits.grant_credits,
+        gives={"line": CreditEntryType},
+        takes=PAYS,
+        perform=_paid(credits.grant_credits, "grant"),
+    )
+    refund_credits = VerbMutation(
+        credits.refund_credits,
+        gives={"line": CreditEntryType},
+        takes=PAYS,
+        perform=_paid(credits.refund_credits, "refund"),
+    )
+    create_token = VerbMutation(
+        tokens.create_token,
+        gives=SHOWN_ONCE,
+        takes={
+            "name": graphene.String(required=True),
+            "scopes": STRINGS,
+            "programs": STRINGS,
+            "rate_limit": graphene.Int(),
+            "expires_at": graphene.DateTime(),
+        },
+        perform=_create_token,
+    )
+    rotate_token = VerbMutation(
+        tokens.rotate_token,
+        gives=SHOWN_ONCE,
+        takes={
+            "token": TOKEN,
+            "overlap_s": graphene.Int(description="Seconds for which the old token stays usable."),
+        },
+        perform=_rotate_token,
+    )
+    revoke_token = VerbMutation(tokens.revoke_token, gives={"token": ApiTokenType}, takes={"token": TOKEN})
+    create_budget = VerbMutation(
+        budgets.create_budget,
+        gives={"budget": BudgetType},
+        takes={
+            "scope": graphene.String(required=True, description="user, program, language_model or installation."),
+            "period": graphene.String(required=True, description="day or month."),
+            "limit": Decimal(required=True, description="Dollars per period."),
+            "user": by_id(User, required=False),
+            "program": graphene.String(description="Its name."),
+            "language_model": by_id(LanguageModel, required=False),
+            **BUDGET_FIELDS,
+        },
+        perform=_with_limit(budgets.create_budget),
+    )
+    update_budget = VerbMutation(
+        budgets.update_budget,
+        gives={"budget": BudgetType},
+        takes={"budget": BUDGET, "limit": Decimal(), **BUDGET_FIELDS},
+        perform=_with_limit(_with_fields(budgets.update_budget, "budget")),
+    )
+    delete_budget = VerbMutation(budgets.delete_budget, gives={}, takes={"budget": BUDGET})
+    create_language_model = VerbMutation(
+        language_models.create_language_model,
+        gives={"language_model": LanguageModelType},
+        takes={
+            "name": graphene.String(required=True),
+            "kind": graphene.String(description="chat or embedding."),
+            "import_price": graphene.Boolean(description="Whether it begins with its list price."),
+            **MODEL_FIELDS,
+        },
+    )
+    update_language_model = VerbMutation(
+        language_models.update_language_model,
+        gives={"language_model": LanguageModelType},
+        takes={"model": MODEL, **MODEL_FIELDS},
+        perform=_with_fields(language_models.update_language_model, "model"),
+    )
+    delete_language_model = VerbMutation(language_models.delete_language_model, gives={}, takes={"model": MODEL})
+    set_default = VerbMutation(language_models.set_default, **ONE_MODEL)
+    set_secret = VerbMutation(
+        language_models.set_secret,
+        gives={"language_model": LanguageModelType},
+        takes={
+            "model": MODEL,
+            "value": graphene.String(description="Kept encrypted and never shown."),
+            "variable": graphene.String(description="Name of the environment variable that holds it."),
+        },
+    )
+    set_fallbacks = VerbMutation(
+        language_models.set_fallbacks,
+        gives={"language_model": LanguageModelType},
+        takes={"model": MODEL, "fallbacks": by_id(LanguageModel, many=True)},
+    )
+    add_price = VerbMutation(
+        prices.add_price,
+        gives={"price": ModelPriceType},
+        takes={
+            "model": MODEL,
+            "valid_from": graphene.DateTime(required=True),
+            **{name: Decimal(required=name in NEEDED_PRICES) for name in PRICE_UNITS},
+            "input_limit": graphene.Int(),
+            "source": graphene.String(),
+        },
+        perform=_add_price,
+    )  # fmt: skip
+    delete_price = VerbMutation(prices.delete_price, gives={}, takes={"price": PRICE})
+    import_prices = VerbMutation(
+        price_imports.import_prices,
+        gives={"results": graphene.List(graphene.NonNull(ImportedPriceType))},
+        takes={
+            "models": by_id(LanguageModel, required=False, many=True),
+            "valid_from": graphene.DateTime(),
+            "dry_run": graphene.Boolean(),
+            "replace_entered": graphene.Boolean(),
+        },
+        perform=_import_prices,
+    )

@@ -6,6 +6,7 @@ line again, with other content it is a `Conflict` (`credit_key_reused`).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from mlops.errors import Conflict, InsufficientCredits, Invalid
 from mlops.models import CreditEntry, User
+from mlops.models.base import new_id
 from mlops.policies import user_policy
 from mlops.sanitiser import refuse_unstorable
 from mlops.services.history import saved_or_none
@@ -28,6 +30,7 @@ MAX_AMOUNT = 10**15
 
 MAX_BALANCE = 10**18
 MAX_KEY = 110
+MAX_IDEMPOTENCY_KEY = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,17 @@ class Subject:
 
     kind: str
     id: UUID
+
+
+def line_key(verb: str, actor: User, told: str | None) -> str:
+    """The key of a line that `verb` makes for `actor`: of bounded length whatever idempotency key they told, and a new
+    one where they told none. Raises `Invalid` (`idempotency_key_invalid`)."""
+    if told is None:
+        return f"{verb}:{new_id()}"
+    if not told or len(told) > MAX_IDEMPOTENCY_KEY:
+        message = _("An Idempotency-Key has 1 to 255 characters.")
+        raise Invalid("idempotency_key_invalid", message, field="Idempotency-Key")
+    return f"{verb}:{hashlib.sha256(f'{actor.pk}:{told}'.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 @verb(user_policy, "grant_credits")

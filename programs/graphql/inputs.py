@@ -10,8 +10,8 @@ from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
 from mlops.errors import Invalid
-from mlops.graphql.mutations import Reference
 from mlops.graphql.scalars import JSON, Decimal, JSONObject, units_of
+from mlops.graphql.verbs import Reference
 from mlops.types import MICRO_PER_CREDIT
 from programs.models.programs import KIND_CHOICES
 from programs.models.signatures import FIELD_TYPE_CHOICES

@@ -8,9 +8,8 @@ from typing import Any
 import graphene
 from django.db import transaction
 
-from mlops.graphql.mutations import Mutation as Verb
-from mlops.graphql.mutations import Reference, by_id
 from mlops.graphql.scalars import JSONObject
+from mlops.graphql.verbs import Reference, VerbMutation, by_id
 from programs import services
 from programs.graphql.inputs import (
     CREDITS,
@@ -96,7 +95,7 @@ def _create_prompt_version(*, actor: Any, activate: bool = False, **given: Any) 
 
 
 class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no types
-    create_program = Verb(
+    create_program = VerbMutation(
         services.create_program,
         gives={"program": ProgramType},
         takes={
@@ -108,17 +107,17 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         },
         perform=_create_program,
     )
-    update_program = Verb(
+    update_program = VerbMutation(
         services.update_program,
         gives={"program": ProgramType},
         takes={"program": PROGRAM, **CHANGES, "group": GROUP},
         perform=_update_program,
     )
-    delete_program = Verb(services.delete_program, gives={}, takes={"program": PROGRAM})
-    new_version = Verb(services.new_version, **ONE_PROGRAM)
-    submit_program = Verb(services.submit_program, **ONE_PROGRAM)
-    archive_program = Verb(services.archive_program, **ONE_PROGRAM)
-    validate_program = Verb(
+    delete_program = VerbMutation(services.delete_program, gives={}, takes={"program": PROGRAM})
+    new_version = VerbMutation(services.new_version, **ONE_PROGRAM)
+    submit_program = VerbMutation(services.submit_program, **ONE_PROGRAM)
+    archive_program = VerbMutation(services.archive_program, **ONE_PROGRAM)
+    validate_program = VerbMutation(
         services.validate_program,
         gives={
             "valid": graphene.Boolean(),
@@ -127,34 +126,34 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         takes={"program": PROGRAM},
         perform=_validate_program,
     )
-    deploy_program = Verb(
+    deploy_program = VerbMutation(
         services.deploy_program, gives={"program": ProgramType}, takes={"program": PROGRAM, "reason": graphene.String()}
     )
-    roll_back_program = Verb(
+    roll_back_program = VerbMutation(
         services.roll_back_program,
         gives={"program": ProgramType},
         takes={"program": PROGRAM, "to": OTHER_PROGRAM, "reason": graphene.String()},
     )
-    add_module = Verb(
+    add_module = VerbMutation(
         services.add_module,
         gives={"module": ModuleType},
         takes={"program": PROGRAM, "module": graphene.InputField(ModuleInputType, required=True)},
         perform=_add_module,
     )
-    update_module = Verb(
+    update_module = VerbMutation(
         services.update_module,
         gives={"module": ModuleType},
         takes={"module": MODULE_ROW, **MODULE, "signature": SIGNATURE, "language_model": LANGUAGE_MODEL},
     )
-    remove_module = Verb(services.remove_module, gives={}, takes={"module": MODULE_ROW})
-    add_connection = Verb(
+    remove_module = VerbMutation(services.remove_module, gives={}, takes={"module": MODULE_ROW})
+    add_connection = VerbMutation(
         services.add_connection,
         gives={"connection": ConnectionType},
         takes={"program": PROGRAM, "connection": graphene.InputField(ConnectionInput, required=True)},
         perform=_add_connection,
     )
-    remove_connection = Verb(services.remove_connection, gives={}, takes={"connection": CONNECTION_ROW})
-    create_signature = Verb(
+    remove_connection = VerbMutation(services.remove_connection, gives={}, takes={"connection": CONNECTION_ROW})
+    create_signature = VerbMutation(
         services.create_signature,
         gives={"signature": SignatureType},
         takes={
@@ -163,7 +162,7 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         },
         perform=_signature(services.create_signature),
     )  # fmt: skip
-    update_signature = Verb(
+    update_signature = VerbMutation(
         services.update_signature,
         gives={"signature": SignatureType},
         takes={
@@ -171,7 +170,7 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         },
         perform=_signature(services.update_signature),
     )  # fmt: skip
-    new_signature_version = Verb(
+    new_signature_version = VerbMutation(
         services.new_signature_version,
         gives={"signature": SignatureType},
         takes={
@@ -179,8 +178,8 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         },
         perform=_signature(services.new_signature_version),
     )  # fmt: skip
-    delete_signature = Verb(services.delete_signature, gives={}, takes={"signature": KNOWN_SIGNATURE})
-    create_prompt_version = Verb(
+    delete_signature = VerbMutation(services.delete_signature, gives={}, takes={"signature": KNOWN_SIGNATURE})
+    create_prompt_version = VerbMutation(
         services.create_prompt_version,
         gives={"prompt_version": PromptVersionType},
         takes={
@@ -192,7 +191,7 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         },
         perform=_create_prompt_version,
     )
-    activate_prompt_version = Verb(
+    activate_prompt_version = VerbMutation(
         services.activate_prompt_version,
         gives={"prompt_version": PromptVersionType},
         takes={"prompt_version": PROMPT_VERSION_ROW},

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mlops.types import Scope
+
 
 class Person(StrEnum):
     """Who asks. The owner and the engineer are in the group that the programs of the matrix are limited to."""
@@ -113,7 +115,7 @@ TABLE = (
     Line("own tokens: revoke", ADMINS | {Person.OWNER}, ("revoke_token",)),
 )  # fmt: skip
 
-FOR_ONESELF = frozenset({"POST /api/v1/tokens/", "mlops.apitoken add"})
+FOR_ONESELF = frozenset({"POST /api/v1/tokens/", "mlops.apitoken add", "mutation createToken"})
 """Edges that act for whoever asks, so that nobody can be the wrong one."""
 
 REVERTED = {
@@ -134,6 +136,12 @@ READING = frozenset(
 )  # fmt: skip
 """Verbs that need not leave a row behind; what they have calculated may be kept."""
 
+LOOKING = frozenset({"compute_statistics", "overlap", "search_passages", "compare_evaluations"})
+"""Verbs for which a token that may read is enough."""
+
+EXECUTING = ("execute", "cancel, replay, rate an execution")
+"""The lines for which a token needs the scope `execute`."""
+
 
 def may(verb: str, edge: str = "") -> Persons:
     """Who may have `verb` done, at `edge` where that makes a difference."""
@@ -142,3 +150,13 @@ def may(verb: str, edge: str = "") -> Persons:
     if (collection := edge.removeprefix("POST /api/v1/").partition("/")[0]) in REVERTED and verb == "revert":
         return REVERTED[collection]
     return next(line.may for line in TABLE if verb in line.verbs)
+
+
+def scope_of(verb: str) -> Scope:
+    """What a token needs to hold to have `verb` done, as docs/tokens.md says it."""
+    line = next(line for line in TABLE if verb in line.verbs)
+    if verb in LOOKING:
+        return Scope.READ
+    if line.action in EXECUTING:
+        return Scope.EXECUTE
+    return Scope.ADMIN if line.may == ADMINS or line.action.startswith("own ") else Scope.ENGINEER

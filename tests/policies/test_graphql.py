@@ -14,7 +14,7 @@ from graphene.utils.str_converters import to_camel_case
 
 from config.graphql import Mutation, Query
 from mlops.graphql.lists import Rows
-from mlops.graphql.mutations import Mutation as VerbMutation
+from mlops.graphql.verbs import VerbMutation
 from tests.policies.case import Case, all_cases
 from tests.policies.observing import Asked, Writes, forget
 from tests.policies.people import World

@@ -10,7 +10,7 @@ from mlops.verbs import verb, verb_of
 from tests.policies.edges import Edge, all_edges
 from tests.policies.listed import ADMIN, ADMIN_VERBS, COMMAND_VERBS, COMMANDS, REST, REST_VERBS, TASK_VERBS, TASKS
 from tests.policies.registered import policies, services, verbs
-from tests.policies.table import READING, TABLE
+from tests.policies.table import READING, TABLE, scope_of
 
 INTERNAL = {
     "acheck_rate": "counts a request; asks no right",
@@ -26,6 +26,7 @@ INTERNAL = {
     "follow_signature": "part of update_signature and update_module",
     "freeze": "part of submit, deploy, archive, execute and evaluate, which have asked",
     "frozen": "part of freeze_dataset and freeze_corpus",
+    "line_key": "names a line of the ledger; asks no right",
     "limits_by_default": "part of create_token",
     "once": "spends a key; what it starts is a verb",
     "once_ready": "spends a key; what it starts is a verb",
@@ -86,6 +87,12 @@ def test_every_verb_has_one_line_in_the_table() -> None:
     assert set(in_table) == {verb.name for verb in verbs()}
     assert len(in_table) == len(set(in_table))
     assert set(in_table) >= READING
+
+
+def test_every_verb_needs_the_scope_of_the_table() -> None:
+    assert {verb.name: verb.policy.scopes[verb.action] for verb in verbs()} == {
+        verb.name: scope_of(verb.name) for verb in verbs()
+    }
 
 
 @pytest.mark.parametrize("edge", all_edges(), ids=lambda edge: edge.name)
