@@ -15,7 +15,7 @@ class OptimizationsConfig(AppConfig):
         from mlops.services.reservations import by_row, judge_reservations  # noqa: PLC0415
         from optimizations.admin.compiling import add_to_program_page  # noqa: PLC0415  # models are there only now
         from optimizations.models import Optimization  # noqa: PLC0415
-        from optimizations.selectors import compile_jobs, compiles_behind  # noqa: PLC0415
+        from optimizations.selectors import compile_jobs, compiles_behind, prompts_found_with  # noqa: PLC0415
         from optimizations.services.ending import close_optimization, credits_used  # noqa: PLC0415
         from optimizations.services.results import refuse_in_use  # noqa: PLC0415
         from programs.selectors import add_timeline_source  # noqa: PLC0415
@@ -26,5 +26,5 @@ class OptimizationsConfig(AppConfig):
         judge_reservations("optimization", by_row(Optimization.objects.all(), credits_used))
         before_archiving(refuse_in_use)
         add_timeline_source(compile_jobs)
-        add_lineage_source(compiles_behind)
+        add_lineage_source(compiles_behind, prompts_found_with)
         add_to_program_page()

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Q
+
+from datasets.models import Dataset
 from executions.selectors.lineage import Compile
 from mlops.querysets import Viewer
 from optimizations.errors import candidate_not_found, optimization_not_found
@@ -81,6 +84,16 @@ def compiles_behind(viewer: Viewer, prompts: Sequence[PromptVersion]) -> list[Co
         )
         for candidate in candidates.order_by("pk")
     ]
+
+
+def prompts_found_with(viewer: Viewer, dataset: UUID) -> list[UUID]:
+    """The prompt versions that compile jobs found which learned from a dataset version, or chose by it."""
+    if not Dataset.objects.visible_to(viewer).filter(pk=dataset).exists():
+        return []
+    jobs = Optimization.objects.visible_to(viewer).filter(Q(dataset=dataset) | Q(validation_set=dataset))
+    candidates = Candidate.objects.filter(optimization__in=jobs.values("pk")).values("pk")
+    prompts = PromptVersion.objects.visible_to(viewer).filter(source_kind=CANDIDATE, source_id__in=candidates)
+    return list(prompts.values_list("pk", flat=True))
 
 
 def compile_jobs(page: Page) -> Iterator[Event]:

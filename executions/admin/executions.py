@@ -17,6 +17,7 @@ from unfold.enums import ActionVariant
 
 from executions.admin.collecting import collect_selected
 from executions.admin.forms import ExecuteForm, RateDialog, RefundDialog, ReplayDialog
+from executions.admin.lineage_page import DemoFilter
 from executions.admin.trace import pretty, trace_html, usd
 from executions.models import Execution, Feedback
 from executions.policies import execution_policy
@@ -86,7 +87,7 @@ class ExecutionAdmin(ServiceAdmin):
 
     policy = execution_policy
     list_display = ("created_at", "program", "state_label", "user", "source", "duration", "total_tokens", "cost_text")
-    list_filter = ("state", "mode", "source", ("program", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("state", "mode", "source", ("program", admin.RelatedOnlyFieldListFilter), DemoFilter)
     list_select_related = ("program", "user")
     search_fields = ("=id", "=error_code", "=assignment_key")
     search_help_text = _("Id, error code or assignment key.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
@@ -15,6 +17,7 @@ from executions.selectors.lineage import (
     executions_of,
     lineage_of,
     sets_with_dataset,
+    sets_with_demo,
     sets_with_example,
     sets_with_prompt_version,
 )
@@ -29,6 +32,21 @@ _USED: dict[str, Callable[[Any, Any], Any]] = {
     "datasets.example": sets_with_example,
     "datasets.dataset": sets_with_dataset,
 }
+
+
+class DemoFilter(admin.SimpleListFilter):
+    """Executions that used a demo; where a lineage leads to, and offered only there."""
+
+    title = _("demo")
+    parameter_name = "demo"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        digest = request.GET.get(self.parameter_name)
+        return [(digest, digest[:12])] if digest else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        digest = self.value()
+        return executions_of(queryset, sets_with_demo(actor_of(request), digest)) if digest else queryset
 
 
 def lineage_panel(request: HttpRequest, execution: Execution) -> SafeString:

@@ -52,7 +52,9 @@ class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # django
     demo = django_filters.CharFilter(method="of_prompts", help_text="Those that used a demo of this digest.")
     example = django_filters.UUIDFilter(method="of_prompts", help_text="Those that used a demo made of this example.")
     dataset = django_filters.UUIDFilter(
-        method="of_prompts", help_text="Those that used a demo made of an example of this dataset version."
+        method="of_prompts",
+        help_text="Those that used a demo made of an example of this dataset version, or a prompt that a compile job "
+        "found with it.",
     )
     replay_of = django_filters.UUIDFilter(field_name="replay_of_id")
     error_code = django_filters.CharFilter()

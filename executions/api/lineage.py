@@ -9,7 +9,7 @@ from rest_framework import serializers
 from datasets.models import Dataset
 from executions.models import Metric
 from executions.selectors.lineage import Lineage
-from mlops.models import ModelPrice
+from mlops.api.prices import ModelPriceSerializer
 from programs.models import Program, PromptSet, PromptVersion
 
 
@@ -37,12 +37,26 @@ class MetricOfLineage(serializers.ModelSerializer[Metric]):
         fields = ("id", "name", "version", "kind")
 
 
-class PriceOfLineage(serializers.ModelSerializer[ModelPrice]):
-    language_model = serializers.CharField(source="model.name")
+class PriceOfLineage(ModelPriceSerializer):
+    """A price row that the execution was charged by."""
 
-    class Meta:
-        model = ModelPrice
-        fields = ("id", "language_model", "valid_from", "input_price", "cached_input_price", "output_price")
+    language_model = serializers.CharField(source="model.name", help_text="Its name.")  # type: ignore[assignment]
+
+    class Meta(ModelPriceSerializer.Meta):
+        fields = (
+            "id",
+            "language_model",
+            "valid_from",
+            "input_price",
+            "cached_input_price",
+            "output_price",
+            "cache_write_price",
+            "reasoning_price",
+            "request_price",
+            "input_limit",
+            "source",
+            "source_date",
+        )
 
 
 class DemoOfLineage(serializers.Serializer[Any]):
@@ -87,5 +101,5 @@ class LineageSerializer(serializers.Serializer[Any]):
     optimizations = CompileOfLineage(many=True, help_text="Compile jobs that found prompts which were used.")
     datasets = DatasetOfLineage(many=True, help_text="Versions that the demos and the compile jobs come from.")
     metrics = MetricOfLineage(many=True, help_text="Versions by which the prompts were found.")
-    prices = PriceOfLineage(many=True, help_text="Micro-dollars per million tokens.")
+    prices = PriceOfLineage(many=True)
     language_models = serializers.DictField(source="execution.language_models", help_text="With their parameters then.")

@@ -1,8 +1,8 @@
 """What an execution came from, and which executions something went into.
 
 An execution's keys are its lineage: program, prompt set, and through the prompt versions their demos and the examples
-behind them. What lies above this app, such as the compile job that found a prompt, is told by whoever knows it
-(`add_lineage_source`). What a reader may not see is left out.
+behind them. What lies above this app, such as the compile job that found a prompt, is told by whoever knows it, in both
+directions (`add_lineage_source`). What a reader may not see is left out.
 """
 
 from __future__ import annotations
@@ -55,13 +55,18 @@ class Lineage:
 
 
 Source: TypeAlias = Callable[[Viewer, Sequence[PromptVersion]], Iterable[Compile]]
+Findings: TypeAlias = Callable[[Viewer, UUID], Iterable[UUID]]
 
 _sources: list[Source] = []
+_findings: list[Findings] = []
 
 
-def add_lineage_source(source: Source) -> None:
-    """Have lineages tell of the compile jobs that `source` knows behind prompt versions. Called when apps are ready."""
+def add_lineage_source(source: Source, findings: Findings) -> None:
+    """Have lineages tell of the compile jobs that `source` knows behind prompt versions, and of a dataset version the
+    prompt versions that were found with it, whether they have demos or not (`findings`). Called when apps are ready.
+    """
     _sources.append(source)
+    _findings.append(findings)
 
 
 def lineage_of(*, actor: Viewer, execution: Execution) -> Lineage:
@@ -116,8 +121,11 @@ def sets_with_example(actor: Viewer, key: UUID) -> QuerySet[PromptSet, Any]:
     return _sets_with_examples(actor, Example.objects.visible_to(actor).filter(pk=key))
 
 
-def sets_with_dataset(actor: Viewer, key: UUID) -> QuerySet[PromptSet, Any]:
-    return _sets_with_examples(actor, Example.objects.visible_to(actor).filter(dataset_id=key))
+def sets_with_dataset(actor: Viewer, key: UUID) -> list[UUID]:
+    """By their demos, and by the compile jobs that found their prompts with it."""
+    found = {prompt for findings in _findings for prompt in findings(actor, key)}
+    with_demos = _sets_with_examples(actor, Example.objects.visible_to(actor).filter(dataset_id=key))
+    return [*with_demos, *_sets(PromptVersion.objects.visible_to(actor).filter(pk__in=found).values("pk"))]
 
 
 def _sets_with_examples(actor: Viewer, examples: QuerySet[Any]) -> QuerySet[PromptSet, Any]:

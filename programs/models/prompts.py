@@ -47,6 +47,12 @@ class PromptVersion(Record):
                 condition=models.Q(traffic_percentage__lte=100), name="prompt_version_traffic_at_most_100"
             ),
         ]
+        indexes = [
+            # which prompts came from a row of a higher app
+            models.Index(
+                fields=["source_id"], condition=models.Q(source_id__isnull=False), name="prompt_version_by_source"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.module} v{self.version}"

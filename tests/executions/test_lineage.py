@@ -97,7 +97,7 @@ def test_a_lineage_names_all_that_an_execution_came_from(
     erin: User, alice: User, program: Program, dataset: Dataset, model: LanguageModel
 ) -> None:
     made, job = compiled(erin, program, dataset)
-    price = make_price(model)
+    price = make_price(model, cache_write_price=500_000, request_price=2_500_000_000, input_limit=200_000)
     parameters = {model.name: {"parameters": {"temperature": 0.5}}}
     execution = executed(alice, made, prices=[str(price.pk)], language_models=parameters)
     prompt, candidate = made.modules.get().prompt_versions.get(traffic_percentage=100), job.candidates.get()
@@ -129,7 +129,22 @@ def test_a_lineage_names_all_that_an_execution_came_from(
     assert {one["id"] for one in found["datasets"]} == {str(job.dataset_id), str(job.validation_set_id)}
     assert job.dataset_id == dataset.pk
     assert [one["id"] for one in found["metrics"]] == [str(job.metric_id)]
-    assert [(one["id"], one["language_model"]) for one in found["prices"]] == [(str(price.pk), model.name)]
+    assert found["prices"] == [
+        {
+            "id": str(price.pk),
+            "language_model": model.name,
+            "valid_from": f"{price.valid_from:%Y-%m-%dT%H:%M:%S.%fZ}",
+            "input_price": "0.4",
+            "cached_input_price": "0.1",
+            "output_price": "1.6",
+            "cache_write_price": "0.5",
+            "reasoning_price": None,
+            "request_price": "0.0025",
+            "input_limit": 200_000,
+            "source": "",
+            "source_date": None,
+        }
+    ]
     assert found["language_models"] == parameters
 
 
@@ -160,6 +175,34 @@ def test_an_execution_is_found_by_all_that_went_into_it(
         assert listed(erin, **{name: uuid4()}) == []
         assert api_of(erin).get(LIST, {name: "x"}).status_code == 400
     assert listed(erin, demo="x") == []
+
+
+def test_an_execution_is_found_by_the_datasets_of_a_compile_without_demos(
+    erin: User, alice: User, program: Program, dataset: Dataset
+) -> None:
+    """As it names them itself, so they name it: instructions have no demos that would lead there."""
+    before = executed(alice, program)
+    validation = compiling.make_dataset(erin, 6, type="validation", offset=50)
+    unused = compiling.make_dataset(erin, 6, name="unused", offset=100)
+    job = compiling.start(erin, program=program, dataset=dataset, validation_set=validation, params={"k": 3})
+    candidate = job.candidates.create(number=1, label="instructions", digest="d", score=0.5, is_best=True)
+    with_demos(erin, program, source_kind="candidate", source_id=candidate.pk)
+    execution = executed(alice, program)
+
+    named = {one["id"] for one in lineage(erin, execution)["datasets"]}
+    assert named == {str(dataset.pk), str(validation.pk)}
+    for one in (dataset, validation):
+        assert listed(erin, dataset=one.pk) == [str(execution.pk)]
+        assert listed(alice, dataset=one.pk) == []
+    assert listed(erin, dataset=unused.pk) == []
+
+    made = new_version(actor=erin, program=program)  # whose prompt is a copy
+    later = executed(alice, deploy_program(actor=erin, program=submit_program(actor=erin, program=made)))
+    assert listed(erin, dataset=dataset.pk) == [str(later.pk), str(execution.pk)]
+    assert str(before.pk) not in listed(erin, dataset=dataset.pk)
+
+    Program.objects.filter(name=program.name).update(group=Group.objects.create(name="inside"))
+    assert listed(make_user(Role.ML_ENGINEER.value), dataset=dataset.pk) == []
 
 
 def test_backward_lists_are_read_by_pages(erin: User, alice: User, program: Program, dataset: Dataset) -> None:
@@ -252,7 +295,9 @@ def test_a_set_of_several_prompt_versions_is_found_by_each(erin: User, alice: Us
 
 def test_the_admin_site_shows_both_directions(erin: User, alice: User, program: Program, dataset: Dataset) -> None:
     made, job = compiled(erin, program, dataset)
-    execution = executed(alice, made)
+    used = {"openai/m": {"parameters": {"temperature": 0.5}, "api_base": "llm.example"}}
+    execution = executed(alice, made, language_models=used)
+    other = executed(alice, program)
     prompt = made.modules.get().prompt_versions.get(traffic_percentage=100)
     example = prompt.demo_rows.get(position=0).example
     assert example is not None
@@ -264,9 +309,16 @@ def test_the_admin_site_shows_both_directions(erin: User, alice: User, program: 
         f"/admin/programs/promptversion/{prompt.pk}/change/",
         f"/admin/datasets/example/{example.pk}/change/",
         f"/admin/datasets/dataset/{dataset.pk}/change/",
-        str(job.pk),
+        f"/admin/optimizations/optimization/{job.pk}/change/",
+        "openai/m, temperature = 0.5 (llm.example)",
     ):
         assert part in page
+    uses = f"/admin/executions/execution/?demo={digest_of_demo(example.data)}"
+    assert uses in page
+    users = browser.get(uses).content.decode()
+    assert f"/admin/executions/execution/{execution.pk}/change/" in users
+    assert f"/admin/executions/execution/{other.pk}/change/" not in users
+    assert f"/admin/executions/execution/{other.pk}/change/" not in browser.get(f"{uses[:-1]}x").content.decode()
     for address in (
         f"programs/promptversion/{prompt.pk}",
         f"datasets/example/{example.pk}",
