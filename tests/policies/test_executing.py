@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.urls import reverse
+from rest_framework.test import APIClient
 
 from executions.models import Execution
 from executions.services import aexecute_program, execute_program, planning, process, replay_execution
 from executions.types import Mode
 from mlops.errors import DomainError, Forbidden, InsufficientCredits, NotFound
 from mlops.models import CreditEntry, User
+from mlops.types import Scope
 from programs.models import Program
 from tests.executions.test_rest import through_the_lean_route
+from tests.factories import make_token
 from tests.optimizations.compiling import matcher
 from tests.policies.case import Case
 from tests.policies.cases.executions import completed
 from tests.policies.people import World
-from tests.policies.table import ENGINEERS, EVERYBODY, INSIDE, OWN, STAFF, Person, Persons, may
+from tests.policies.table import ENGINEERS, EVERYBODY, INSIDE, OWN, STAFF, Person, Persons, may, scope_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -147,3 +150,25 @@ def test_replay(edge: Callable[[World, Person, Case], bool], world: World) -> No
     again = Execution.objects.filter(replay_of=row.pk)
     assert set(again.values_list("user", flat=True)) == {world.users[person].pk for person in allowed}
     assert again.count() == len(allowed)
+
+
+@pytest.mark.parametrize("verb", ["execute", "replay"])
+def test_the_scope_that_executing_needs(verb: str, world: World) -> None:
+    row = completed(world)
+    of_row = {"execute": f"programs/{row.program_id}", "replay": f"executions/{row.pk}"}[verb]
+
+    def asked_with(scopes: set[Scope]) -> Any:
+        raw = make_token(world.owner, scopes=sorted(scopes))[1]
+        client = APIClient(headers={"Authorization": f"Bearer {raw}"})
+        body = ASYNC if verb == "execute" else {}
+        return client.post(f"/api/v1/{of_row}/{verb}/", body, format="json")
+
+    refused = asked_with(set(Scope) - {Scope.EXECUTE})
+    assert (refused.status_code, refused.json()["code"], refused.json()["scope"]) == (
+        403,
+        "token_scope_missing",
+        scope_of(f"{verb}_program" if verb == "execute" else f"{verb}_execution"),
+    )
+    assert Execution.objects.count() == 1
+    assert asked_with({Scope.EXECUTE}).status_code in (200, 202)
+    assert Execution.objects.count() == 2

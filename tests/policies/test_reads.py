@@ -12,7 +12,7 @@ from django.db.models import Model
 from django.urls import get_resolver, reverse
 
 from datasets.services import import_dataset
-from executions.models import CostCorrection, Evaluation, EvaluationItem
+from executions.models import CostCorrection, Evaluation, EvaluationItem, Repricing
 from executions.services import rate_execution
 from mlops.services.budgets import create_budget
 from mlops.types import PICO_PER_USD
@@ -80,6 +80,7 @@ def rows(world: World) -> dict[str, Model]:
     Evaluation.objects.filter(pk=scored.pk).update(state="cancelled", finished_at=scored.created_at)
     candidate: Any = adopt_candidate(world).row
     job = repricing(world)
+    Repricing.objects.filter(pk=job.pk).update(state="cancelled", finished_at=job.created_at)
     model = make_language_model()
     found = [
         program, module_of(program), connection, signature_of(program), program.deployments.get(), execution,
@@ -122,7 +123,13 @@ def test_every_record_has_its_readers() -> None:
 def test_rest() -> None:
     world = World.create()
     made, seen_in_lists, seen_alone, streamed = rows(world), {}, {}, {}
-    streams = {"executions.execution", "executions.evaluation", "optimizations.optimization", "datasets.import"}
+    streams = {
+        "executions.execution",
+        "executions.evaluation",
+        "executions.repricing",
+        "optimizations.optimization",
+        "datasets.import",
+    }
     for label, address in collections().items():
         row = made[label]
         in_list, alone, events = set(), set(), set()
