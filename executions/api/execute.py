@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
 
-from executions.api.representation import in_detail, usd
+from executions.representation import in_detail, usd
 from executions.services import process
 from executions.services.execute import MAX_WAIT_S, Answer, Request, answer
 from executions.types import Mode, Source

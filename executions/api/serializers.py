@@ -6,9 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from executions.api.representation import in_detail, in_list
 from executions.models import Execution, Feedback
 from executions.models.executions import MODE_CHOICES, SOURCE_CHOICES, STATE_CHOICES
+from executions.representation import in_detail, in_list
 from executions.types import Mode
 from mlops.api.credits import CreditsSerializer
 from mlops.api.serializers import RecordSerializer, StrictSerializer, credits_field

@@ -16,8 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from executions.api.representation import time_of, usd
 from executions.models.usage import USAGE_KIND_CHOICES
+from executions.representation import time_of, usd
 from executions.selectors.usage import (
     MAX_PAGE,
     Figures,

@@ -22,7 +22,6 @@ from rest_framework.response import Response
 from executions.api.execute import reply_to
 from executions.api.filters import ExecutionFilter, FeedbackFilter
 from executions.api.lineage import LineageSerializer
-from executions.api.representation import in_detail
 from executions.api.schema import NOT_COVERED
 from executions.api.serializers import (
     ExecutionRowSerializer,
@@ -32,6 +31,7 @@ from executions.api.serializers import (
     ReplayWriteSerializer,
 )
 from executions.models import Execution, Feedback
+from executions.representation import in_detail
 from executions.selectors import access_execution
 from executions.selectors.lineage import lineage_of
 from executions.services import process

@@ -11,8 +11,8 @@ from executions.models.evaluations import FINISH_REASON_CHOICES
 from mlops.api.serializers import DecimalStringField, RecordSerializer, StrictSerializer
 from mlops.models.jobs import STATE_CHOICES
 from mlops.types import PICO_PER_USD
-from optimizations.api.representation import estimate_as_json, in_detail, in_list
 from optimizations.models import Candidate, Optimization
+from optimizations.representation import estimate_as_json, in_detail, in_list
 
 
 def _interval(child: serializers.Field[Any, Any, Any, Any], **options: Any) -> serializers.ListField:

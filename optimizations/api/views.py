@@ -23,10 +23,10 @@ from mlops.models import User
 from mlops.querysets import Viewer
 from optimizations import services
 from optimizations.api import serializers as bodies
-from optimizations.api.representation import in_detail
 from optimizations.filters import CandidateFilter, OptimizationFilter
 from optimizations.models import Candidate, Optimization
 from optimizations.policies import optimization_policy
+from optimizations.representation import in_detail
 from optimizations.selectors import JOINED, access_optimization, offered_optimizers, optimizers_not_offered
 from optimizations.types import Budget
 from programs.api.arguments import named_as_in, referred

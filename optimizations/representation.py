@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from executions.api.evaluation_representation import versioned, with_usd
-from executions.api.representation import time_of, usd
+from executions.representation import time_of, usd, versioned, with_usd
 from optimizations.models import Optimization
 from optimizations.services import OptimizationEstimate
 

@@ -1,4 +1,4 @@
-"""Executions as JSON: one shape for the lean route, views, lists and events."""
+"""Executions as JSON: one shape for the lean route, views, lists, events and GraphQL; and money as it leaves."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def in_detail(execution: Execution) -> dict[str, Any]:
         "language_models": execution.language_models,
         "prices": execution.prices,
         "waited_ms": _rounded(execution.waited_ms),
-        "trace": _trace(execution.trace),
+        "trace": trace_told(execution.trace),
     }
 
 
@@ -80,7 +80,7 @@ def _error(execution: Execution) -> dict[str, str] | None:
     return {"code": execution.error_code, "message": execution.error_message, "module": execution.error_module}
 
 
-def _trace(trace: dict[str, Any] | None) -> dict[str, Any] | None:
+def trace_told(trace: dict[str, Any] | None) -> dict[str, Any] | None:
     """Money leaves as decimal strings, also inside of spans."""
     if trace is None:
         return None
@@ -100,3 +100,17 @@ def time_of(value: Any) -> str | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
+
+
+def with_usd(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits or an estimate, with the cost in dollars under a name that says so."""
+    told = {name: value for name, value in values.items() if name != "cost"}
+    if "cost" not in values:
+        return told
+    cost = values["cost"]
+    return {**told, "cost_usd": [usd(amount) for amount in cost] if isinstance(cost, list) else usd(cost)}
+
+
+def versioned(row: Any) -> dict[str, Any]:
+    """Which version of what a row refers to."""
+    return {"id": str(row.pk), "name": row.name, "version": row.version}
