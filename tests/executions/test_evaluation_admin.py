@@ -13,6 +13,7 @@ from executions.models import Evaluation, EvaluationItem
 from executions.services import run_evaluation_here
 from mlops.models import User
 from programs.models import Program
+from programs.services import choose_prompt_set, set_prompt
 from tests.executions.evaluating import evaluate, numbers, right_answer, tell
 from tests.executions.programs import make_program, provided_model
 from tests.provider import Provider, status
@@ -122,6 +123,30 @@ def test_a_program_is_evaluated_from_its_page(program: Program, erin: User, page
     assert Evaluation.objects.count() == 1
     run_evaluation_here(row)
     assert "90.0 %" in text_of(page.get(reverse("admin:programs_program_change", args=[program.pk])))
+
+
+def test_its_prompts_are_chosen_among_those_of_the_program(
+    provider: Provider, program: Program, erin: User, page: Client
+) -> None:
+    first = choose_prompt_set(program)
+    former = first.versions.get()
+    set_prompt(actor=erin, module=former.module, prompt_template="Say it twice.")
+    other = choose_prompt_set(make_program(actor=erin, name="another", status="draft"))
+    start = reverse("admin:programs_program_evaluate_program", args=[program.pk])
+    offered = text_of(page.get(start))
+    assert f'value="{first.pk}"' in offered
+    assert str(former) in offered
+    assert str(other.pk) not in offered
+    form = {"dataset": str(numbers(erin, 3).pk), "metrics": [str(right_answer(erin).pk)], "concurrency": "4", **SUBMIT}
+
+    page.post(start, {**form, "prompt_set": str(other.pk)})
+    assert not Evaluation.objects.exists()
+    page.post(start, {**form, "prompt_set": str(first.pk)})
+    page.post(start, form)
+
+    of_now, of_then = Evaluation.objects.order_by("-id")
+    assert of_then.prompt_set == first
+    assert of_now.prompt_set == choose_prompt_set(program) != first
 
 
 def test_users_see_none_of_it(program: Program, erin: User, alice: User) -> None:
