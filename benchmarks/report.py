@@ -14,7 +14,16 @@ from benchmarks.scenarios import Sample
 RESULTS = Path(__file__).resolve().parent / "results"
 USAGE_FIGURES = (
     "day_ms", "program_ms", "version_ms", "prompt_version_ms", "user_ms", "language_model_ms", "monthly_cost_ms",
+    "percentiles_ms",
 )  # fmt: skip
+LINEAGE_FIGURES = {
+    "lineage_ms": "where an execution comes from, in ms",
+    "by_prompt_version_ms": "who used a prompt version, in ms",
+    "by_demo_ms": "who used a demo, in ms",
+    "by_example_ms": "who used an example, in ms",
+    "by_dataset_ms": "who used a dataset version, in ms",
+    "by_old_example_ms": "who used an example long ago, in ms",
+}
 _COLUMNS = (
     "per_second",
     "us_per_call",
@@ -31,7 +40,7 @@ _COLUMNS = (
     "admin_ms",
     "statistics_ms",
     *USAGE_FIGURES,
-    "percentiles_ms",
+    *LINEAGE_FIGURES,
     "counted_per_second",
     "cached_ms",
     "missed_ms",
@@ -96,6 +105,7 @@ BOUNDS = (
     Bound("imports", "extra_mib", "extra memory in MiB", 200),
     Bound("tokens", "cached_ms", "token lookup and policy check in ms", 0.3),
     Bound("tokens", "amortised_ms", "the same with its share of looking up", 0.3),
+    *(Bound("lineage", figure, words, 50) for figure, words in LINEAGE_FIGURES.items()),
     Bound("evaluations", "over_ideal", "seconds over the ideal", 1.2),
     Bound("evaluations", "two_over_one", "speed of two workers over one", 1.8, at_least=True),
     Bound("banking15", "seconds", "seconds from upload to deploy", 60),

@@ -31,10 +31,11 @@ class UsageDay(models.Model):
     is its own, and `credits` are 0. Credits are those of executions; what evaluations and optimizations were charged
     stands in the ledger.
 
-    `latency` counts executions that completed or failed by how long they took: bucket b holds durations above
+    `histogram` counts executions that completed or failed by how long they took: bucket b holds durations above
     2^((b-1)/8) ms and up to 2^(b/8) ms, the exponential buckets of Prometheus' native histograms (schema 3). They merge
     by addition, and a percentile read from them is off by at most 4.4 %, as in DDSketch (Masson, Rim, Lee: VLDB 2019).
-    One column holds them all, since a row for every bucket made as many rows as there are executions.
+    One column holds them all, since a row for every bucket made as many rows as there are executions;
+    `executions.runtime.latency` says how.
     """
 
     day = models.DateField(_("day"), editable=False, help_text=_("Of the end, in UTC."))
@@ -71,7 +72,7 @@ class UsageDay(models.Model):
     cost = models.BigIntegerField(_("cost"), default=0, help_text=_("Pico-dollars, of known prices."))
     credits = models.BigIntegerField(_("credits"), default=0, help_text=_("Micro-credits charged for executions."))
     duration_us = models.BigIntegerField(_("duration (us)"), default=0)
-    latency = models.JSONField(_("latency"), default=dict, help_text=_("Bucket and how many."))
+    histogram = models.TextField(_("histogram"), default="", blank=True, help_text=_("Bucket and how many."))
 
     objects = UsageQuerySet.as_manager()
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
-from django.db.models import BigIntegerField, F, Min, Model, Q, QuerySet, Sum, TextField
-from django.db.models.functions import Cast
+from django.db.models import BigIntegerField, F, Min, Model, Q, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from executions.errors import usage_period_invalid
 from executions.models import Evaluation, Execution, UsageDay
-from executions.runtime.latency import Latency, latency_of
+from executions.runtime.latency import Latency, latency_of, merged
 from executions.types import GroupBy, UsageKind
 from mlops.models import User
 from mlops.querysets import role_of
@@ -26,6 +24,8 @@ from mlops.types import Role
 MONTH_DAYS = 30
 MAX_DAYS = 400
 MAX_PAGE = 400
+DAYS_AT_ONCE = 40
+"""Whose histograms are in memory together."""
 
 KEYS: Mapping[GroupBy, tuple[str, ...]] = {
     GroupBy.DAY: ("day",),
@@ -272,44 +272,45 @@ def _grouped(rows: QuerySet[Any], query: UsageQuery) -> QuerySet[Any]:
 
 def _histograms_of(
     page: Sequence[Mapping[str, Any]], actor: User, query: UsageQuery
-) -> Mapping[Any, Mapping[str, int]]:
+) -> Mapping[Any, Mapping[int, int]]:
     if not query.with_latency:
         return {}
     key = KEYS[query.group_by][0]
     wanted = [row[key] for row in page if row[key] is not None]
-    return _histograms(_rows(actor, query, is_total=False).filter(**{f"{key}__in": wanted}), key)
+    return _histograms(_rows(actor, query, is_total=False).filter(**{f"{key}__in": wanted}), key, query)
 
 
-def _histograms(rows: QuerySet[Any], key: str) -> dict[Any, dict[str, int]]:
-    """The merged histogram of each group. They are most of what a report reads, hence no model field decodes them."""
-    merged: dict[Any, dict[str, int]] = defaultdict(dict)
-    for value, text in rows.exclude(latency={}).values_list(key, Cast("latency", TextField())).iterator(5_000):
-        _merge(merged[value], orjson.loads(text))
-    return merged
-
-
-def _merge(into: dict[str, int], histogram: Mapping[str, int]) -> None:
-    known = into.get
-    for bucket, count in histogram.items():
-        into[bucket] = known(bucket, 0) + count
+def _histograms(rows: QuerySet[Any], key: str, query: UsageQuery) -> Mapping[Any, Mapping[int, int]]:
+    """The merged histogram of each group, read some days at a time: a cursor of the server's takes twice as long."""
+    found: dict[Any, Counter[int]] = defaultdict(Counter)
+    end = query.until.toordinal()
+    for since in range(query.since.toordinal(), end, DAYS_AT_ONCE):
+        until = min(since + DAYS_AT_ONCE, end)
+        some = rows.filter(day__gte=date.fromordinal(since), day__lt=date.fromordinal(until))
+        texts: dict[Any, list[str]] = defaultdict(list)
+        for value, text in some.exclude(histogram="").values_list(key, "histogram"):
+            texts[value].append(text)
+        for value, its in texts.items():
+            found[value].update(merged(its))
+    return found
 
 
 def _keys(query: UsageQuery, row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in KEYS[query.group_by]}
 
 
-def _total(actor: User, query: UsageQuery, histograms: Mapping[Any, Mapping[str, int]] | None) -> Figures:
+def _total(actor: User, query: UsageQuery, histograms: Mapping[Any, Mapping[int, int]] | None) -> Figures:
     """`histograms`, where they are known and those of all groups, need not be read again."""
     sums = {f"sum_{name}": sum_ for name, sum_ in _sums().items()}
     rows = _rows(actor, query, is_total=True)
     if histograms is None:
-        histograms = _histograms(rows, "kind")
-    merged: dict[str, int] = {}
+        histograms = _histograms(rows, "kind", query)
+    whole: Counter[int] = Counter()
     for histogram in histograms.values():
-        _merge(merged, histogram)
-    return _figures(rows.aggregate(**sums), merged)
+        whole.update(histogram)
+    return _figures(rows.aggregate(**sums), whole)
 
 
-def _figures(row: Mapping[str, Any], histogram: Mapping[str, int]) -> Figures:
+def _figures(row: Mapping[str, Any], histogram: Mapping[int, int]) -> Figures:
     sums = {name.removeprefix("sum_"): int(row[name]) for name in row if name.startswith("sum_")}
     return Figures(**sums, latency=latency_of(histogram))

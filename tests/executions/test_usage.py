@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from benchmarks.fill_executions import fill_executions
 from datasets.models import Dataset
 from executions.models import Evaluation, Execution, UsageDay
-from executions.runtime.latency import RELATIVE_ERROR, latency_of
+from executions.runtime.latency import RELATIVE_ERROR, latency_of, merged
 from executions.selectors import UsageQuery, usage_report
 from executions.selectors.usage import counted_until
 from executions.services.usage import corrected_usage, count_usage, counting, rebuild_usage
@@ -111,7 +111,7 @@ def kept() -> dict[tuple[Any, ...], Counter[str]]:
     found = {}
     for row in UsageDay.objects.all():
         counter = Counter({name: getattr(row, name) for name in names})
-        counter["measured"] = sum(row.latency.values())
+        counter["measured"] = sum(merged([row.histogram]).values())
         found[row.day, row.prompt_set_id, row.user_id, row.language_model] = counter
     return found
 
@@ -157,7 +157,7 @@ class TestCounting:
         assert count_usage() == 1
         row = UsageDay.objects.get(user=None, language_model="")
         assert (row.kind, row.day, row.count, row.cost, row.unpriced) == ("evaluation", NEW_YEAR.date(), 1, 5_000, 1)
-        assert (row.credits, row.latency) == (0, {})
+        assert (row.credits, row.histogram) == (0, "")
         assert Evaluation.objects.get(pk=evaluation.pk).is_counted
 
     def test_until_when_everything_is_counted(self) -> None:
@@ -212,7 +212,7 @@ class TestRebuilding:
         count_usage()
         assert rebuild_usage(check_only=True).different == 0
         row = UsageDay.objects.filter(user=None, language_model="").latest("day")
-        UsageDay.objects.filter(pk=row.pk).update(cost=row.cost + 5, latency={})
+        UsageDay.objects.filter(pk=row.pk).update(cost=row.cost + 5, histogram="")
         UsageDay.objects.exclude(user=None).filter(language_model="").earliest("day").delete()
 
         found = rebuild_usage(check_only=True)
@@ -292,13 +292,21 @@ class TestRebuilding:
 class TestPercentiles:
     @given(st.lists(st.floats(0.02, 2_678_400_000), min_size=1, max_size=200))
     def test_they_are_off_by_at_most_the_stated_error(self, durations: list[float]) -> None:
-        histogram = Counter(str(math.ceil(8 * math.log2(duration))) for duration in durations)
+        histogram = Counter(math.ceil(8 * math.log2(duration)) for duration in durations)
         found = latency_of(histogram)
         assert found is not None
         assert found.count == len(durations)
         for share, told in ((50, found.p50_ms), (90, found.p90_ms), (95, found.p95_ms), (99, found.p99_ms)):
             exact = sorted(durations)[math.ceil(share * len(durations) / 100) - 1]
             assert abs(told - exact) <= exact * (RELATIVE_ERROR + 1e-9)
+
+    @given(st.lists(st.dictionaries(st.integers(-60, 300), st.integers(1, 10**9), max_size=20), max_size=6))
+    def test_histograms_merge_by_addition(self, histograms: list[dict[int, int]]) -> None:
+        texts = [",".join(f"{bucket:+04d}:{n:+011d}" for bucket, n in one.items()) for one in histograms]
+        expected: Counter[int] = Counter()
+        for one in histograms:
+            expected.update(one)
+        assert merged(texts) == expected
 
     def test_nothing_has_no_percentiles(self) -> None:
         assert latency_of({}) is None

@@ -265,6 +265,20 @@ class TestFile:
         (row,) = csv.DictReader(io.StringIO(text))
         assert (row["user"], row["executions"], row["cost_usd"], row["failed"]) == ("'=cmd", "1", "1", "0")
 
+    def test_percentiles_of_a_long_period_are_of_all_its_days(self, admin: User, alice: User) -> None:
+        triage = make_set("triage")
+        for days, duration in ((0, 10.0), (39, 10.0), (40, 1_000.0), (399, 1_000.0), (400, 9_000.0)):
+            execute(alice, triage, finished_at=TODAY - timedelta(days=days), duration_ms=duration)
+        count_usage()
+        query = UsageQuery(GroupBy.PROGRAM, tomorrow() - timedelta(days=400), tomorrow())
+        found = usage_report(actor=admin, query=query)
+        (group,), total = found.groups, found.total
+        assert group.figures.latency == total.latency
+        assert total.latency is not None
+        assert total.latency.count == 4
+        assert total.latency.p50_ms == pytest.approx(10, rel=0.044)
+        assert total.latency.p90_ms == pytest.approx(1_000, rel=0.044)
+
     def test_a_file_of_several_pages_has_each_group_once(
         self, admin: User, alice: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -15,12 +15,16 @@ from uuid import UUID
 from django.db import connection, models
 
 from executions.models import Evaluation, Execution, UsageDay
-from executions.runtime.latency import BUCKETS_PER_DOUBLING
+from executions.runtime.latency import BUCKET_DIGITS, BUCKETS_PER_DOUBLING, COUNT_AT, COUNT_DIGITS
 from executions.selectors.usage import add_counted
 from executions.types import UsageKind
 
 KEPT = UsageDay._meta.db_table
 GRAIN = ("day", "kind", "program_id", "prompt_set_id", "user_id", "language_model")
+BUCKET = f"CAST(substr(e.value, 1, {COUNT_AT - 1}) AS integer)"
+HOW_MANY = f"CAST(substr(e.value, {COUNT_AT + 1}) AS bigint)"
+"""Of an entry `e` of a histogram."""
+
 SHORTEST_MS = 0.01
 """What took less counts as this: no bucket holds 0."""
 
@@ -106,27 +110,36 @@ def on_conflict(table: str, is_everybody: bool) -> str:
     """What adds a row to the one of the same grain, which is there already."""
     target = [column for column in GRAIN if not (is_everybody and column == "user_id")]
     sums = ", ".join(f"{figure} = {table}.{figure} + excluded.{figure}" for figure in FIGURES)
-    buckets = "SELECT CAST(e.key AS integer) AS bucket, CAST(e.value AS bigint) AS n FROM"
-    both = f"{buckets} {each(f'{table}.latency')} UNION ALL {buckets} {each('excluded.latency')}"
+    buckets = f"SELECT {BUCKET} AS bucket, {HOW_MANY} AS n FROM"
+    both = f"{buckets} {each(f'{table}.histogram')} UNION ALL {buckets} {each('excluded.histogram')}"
     return f"""
         ON CONFLICT ({", ".join(target)}) WHERE {grain_condition(is_everybody)} DO UPDATE SET {sums},
-        latency = (SELECT {folded("bucket", "n")} FROM (
+        histogram = (SELECT {folded("bucket", "n")} FROM (
             SELECT bucket, sum(n) AS n FROM ({both}) AS unfolded GROUP BY bucket HAVING sum(n) <> 0 ORDER BY bucket
         ) AS merged)
     """  # noqa: S608
 
 
 def each(histogram: str) -> str:
-    """Of a histogram the rows `e` with key and value."""
-    function = "jsonb_each_text" if connection.vendor == "postgresql" else "json_each"
-    return f"{function}({histogram}) AS e"
+    """The entries of a histogram as rows `e`; `BUCKET` and `HOW_MANY` read them."""
+    if connection.vendor == "postgresql":
+        return f"unnest(string_to_array({histogram}, ',')) AS e (value)"
+    listed = f"""'["' || replace({histogram}, ',', '","') || '"]'"""
+    return f"json_each(CASE WHEN {histogram} = '' THEN '[]' ELSE {listed} END) AS e"
 
 
 def folded(bucket: str, n: str) -> str:
-    """The aggregate of rows (bucket, n) as a histogram."""
+    """The aggregate of rows (bucket, n) as a histogram; see `executions.runtime.latency`."""
+    entry = f"{_signed(bucket, BUCKET_DIGITS)} || ':' || {_signed(n, COUNT_DIGITS)}"
     if connection.vendor == "postgresql":
-        return f"coalesce(jsonb_object_agg({bucket}, {n}), '{{}}')"
-    return f"json_group_object(CAST({bucket} AS text), {n})"
+        return f"coalesce(string_agg({entry}, ',' ORDER BY {bucket}), '')"
+    return f"coalesce(group_concat({entry}, ','), '')"
+
+
+def _signed(number: str, digits: int) -> str:
+    if connection.vendor == "postgresql":
+        return f"to_char({number}, 'SG{'0' * digits}')"
+    return f"CASE WHEN {number} < 0 THEN '-' ELSE '+' END || substr('{'0' * digits}' || abs({number}), -{digits})"
 
 
 def _insert(source: Source, table: str, sign: int, is_everybody: bool) -> str:
@@ -137,11 +150,11 @@ def _insert(source: Source, table: str, sign: int, is_everybody: bool) -> str:
     key = [values.get(column, f"s.{column}") for column in GRAIN]
     sums = ", ".join(f"{sign} * {sql} AS {figure}" for figure, sql in FIGURES.items())
     return f"""
-        INSERT INTO {table} ({", ".join((*GRAIN, *FIGURES, "latency"))})
-        SELECT {", ".join((*key, *FIGURES))}, coalesce(h.latency, '{{}}')
+        INSERT INTO {table} ({", ".join((*GRAIN, *FIGURES, "histogram"))})
+        SELECT {", ".join((*key, *FIGURES))}, coalesce(h.histogram, '')
         FROM (SELECT {grain}, {sums} FROM parts GROUP BY {grain}) AS s
         LEFT JOIN (
-            SELECT {grain}, {folded("bucket", "n")} AS latency FROM (
+            SELECT {grain}, {folded("bucket", "n")} AS histogram FROM (
                 SELECT {grain}, bucket, {sign} * count(*) AS n FROM parts WHERE bucket IS NOT NULL
                 GROUP BY {grain}, bucket ORDER BY bucket
             ) AS counted GROUP BY {grain}

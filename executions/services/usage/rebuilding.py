@@ -7,7 +7,6 @@ executions, no more than a batch of keys is in memory; the sums are made in temp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,12 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from executions.runtime.latency import merged
 from executions.services.usage.contributions import (
+    BUCKET,
     FIGURES,
     GRAIN,
+    HOW_MANY,
     KEPT,
     Source,
     contribute,
@@ -122,22 +124,22 @@ def _compare(since: date | None) -> None:
     sums = ", ".join(f"sum({figure}) AS {figure}" for figure in FIGURES)
     _run(
         f"""
-        INSERT INTO {DIFFERENCES} ({grain}, {", ".join(FIGURES)}, latency)
+        INSERT INTO {DIFFERENCES} ({grain}, {", ".join(FIGURES)}, histogram)
         WITH both_of_them AS (
-            SELECT {grain}, {", ".join(FIGURES)}, latency, 1 AS sign FROM {ANEW}
-            UNION ALL SELECT {grain}, {kept}, latency, -1 FROM {KEPT} {"" if since is None else "WHERE day >= %s"}
+            SELECT {grain}, {", ".join(FIGURES)}, histogram, 1 AS sign FROM {ANEW}
+            UNION ALL SELECT {grain}, {kept}, histogram, -1 FROM {KEPT} {"" if since is None else "WHERE day >= %s"}
         ), sums AS (
             SELECT {grain}, {sums} FROM both_of_them GROUP BY {grain}
         ), buckets AS (
-            SELECT {grain}, CAST(e.key AS integer) AS bucket, sum(sign * CAST(e.value AS bigint)) AS n
-            FROM both_of_them, {each("both_of_them.latency")}
-            GROUP BY {grain}, e.key HAVING sum(sign * CAST(e.value AS bigint)) <> 0
+            SELECT {grain}, {BUCKET} AS bucket, sum(sign * {HOW_MANY}) AS n
+            FROM both_of_them, {each("both_of_them.histogram")}
+            GROUP BY {grain}, {BUCKET} HAVING sum(sign * {HOW_MANY}) <> 0
         ), histograms AS (
-            SELECT {grain}, {folded("bucket", "n")} AS latency FROM buckets GROUP BY {grain}
+            SELECT {grain}, {folded("bucket", "n")} AS histogram FROM buckets GROUP BY {grain}
         )
-        SELECT {", ".join(f"s.{column}" for column in (*GRAIN, *FIGURES))}, coalesce(h.latency, '{{}}')
+        SELECT {", ".join(f"s.{column}" for column in (*GRAIN, *FIGURES))}, coalesce(h.histogram, '')
         FROM sums AS s LEFT JOIN histograms AS h ON {" AND ".join(map(_same, GRAIN))}
-        WHERE h.latency IS NOT NULL OR {" OR ".join(f"s.{figure} <> 0" for figure in FIGURES)}
+        WHERE h.histogram IS NOT NULL OR {" OR ".join(f"s.{figure} <> 0" for figure in FIGURES)}
         """,  # noqa: S608
         [] if since is None else [since.isoformat()],
     )
@@ -150,20 +152,18 @@ def _same(column: str) -> str:
 
 
 def _told() -> Iterator[Difference]:
-    names = (*GRAIN, *FIGURES, "latency")
+    names = (*GRAIN, *FIGURES, "histogram")
     found = _fetched(f"SELECT {', '.join(names)} FROM {DIFFERENCES} ORDER BY day DESC LIMIT {SHOWN}")  # noqa: S608
     for row in found:
         values = dict(zip(names, row, strict=True))
         missing = {figure: int(values[figure]) for figure in FIGURES if values[figure]}
-        histogram = values["latency"]
-        buckets = json.loads(histogram) if isinstance(histogram, str) else histogram
-        if buckets:
+        if buckets := merged([values["histogram"]]):
             missing[LATENCIES] = sum(buckets.values())
         yield Difference({column: values[column] for column in GRAIN}, missing)
 
 
 def _correct() -> None:
-    columns = ", ".join((*GRAIN, *FIGURES, "latency"))
+    columns = ", ".join((*GRAIN, *FIGURES, "histogram"))
     with transaction.atomic():
         for is_everybody in (True, False):  # in the order of `contribute`
             _run(
