@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from executions.errors import price_of_metric_unknown
 from executions.models import Metric
 from executions.services.planning import Plan
 from executions.services.reserving import most_tokens
 from executions.services.scoring import judge_plan
+from mlops.encoding import encoded
 from mlops.models import LanguageModel, User
 from mlops.selectors import language_model_spec
 from mlops.services.budgets import Charged
@@ -23,7 +22,7 @@ def charged_for(*, user: User, metric: Metric, example: Mapping[str, Any], outpu
 
     Raises `InsufficientCredits` (`price_unknown`) where `user` is stopped by credits and nobody can tell.
     """
-    content = orjson.dumps([metric.config, example, output], default=str)
+    content = encoded([metric.config, example, output], default=str)
     if (plan := judge_plan(metric)) is not None:
         return _of_judge(user, plan, content * len(plan.built.inputs.fields))
     if metric.language_model is not None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from executions.models import Execution
-from executions.services import execute_program
+from executions.services import execute_program, try_metric
 from mlops.models import CreditEntry, User
 from mlops.services.budgets import create_budget
 from mlops.types import PICO_PER_USD, Role
+from tests.executions.evaluating import right_answer
 from tests.executions.programs import make_program, provided_model
 from tests.executions.test_rest import EXECUTE, Send, through_django, through_the_lean_route
 from tests.factories import make_token, make_user
@@ -82,3 +83,8 @@ def test_the_address_of_an_execution_answers_its_large_number(user: User, client
     answer = client.get(f"/api/v1/executions/{row.pk}/", headers={"Authorization": f"Bearer {make_token(user)[1]}"})
     assert answer.status_code == 200
     assert json.loads(answer.content)["output"] == {"count": LARGE}
+
+
+def test_a_metric_is_tried_on_large_numbers(erin: User) -> None:
+    same = right_answer(erin)
+    assert try_metric(actor=erin, metric=same, example={"answer": LARGE}, output={"answer": LARGE}).value == 1.0
