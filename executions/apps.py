@@ -18,11 +18,11 @@ class ExecutionsConfig(AppConfig):
         from executions.checks import registrations  # noqa: PLC0415
         from executions.selectors import monthly_costs  # noqa: PLC0415
         from executions.services import planning, process, reservations  # noqa: PLC0415
-        from executions.services.charged import are_charged  # noqa: PLC0415
+        from executions.services.charged import was_charged  # noqa: PLC0415
         from executions.services.deploy_gate import refuse_unproven  # noqa: PLC0415
         from executions.tasks import ClaimExecutions  # noqa: PLC0415
         from mlops.services.history import after_changes  # noqa: PLC0415
-        from mlops.services.prices import used_prices  # noqa: PLC0415
+        from mlops.services.language_models import used_models  # noqa: PLC0415
         from programs.costs import costs_come_from  # noqa: PLC0415
         from programs.services.lifecycle import before_deploying  # noqa: PLC0415
 
@@ -33,7 +33,7 @@ class ExecutionsConfig(AppConfig):
         add_usage_to_pages()
         after_changes(planning.forget)
         after_changes(process.forget_budgets)
-        used_prices(are_charged)
+        used_models(was_charged)
         before_deploying(refuse_unproven)
         costs_come_from(monthly_costs)
         reservations.register_judges()

@@ -1,36 +1,31 @@
-"""Whether executions were charged by price rows."""
+"""Whether something was charged for a language model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Q, TextField
-from django.db.models.functions import Cast
-
-from executions.models import CostCorrection, Execution
+from executions.models import UsageDay
+from executions.models.usage import OF_EVERYBODY
+from executions.services.usage.contributions import sources
 from executions.types import ExecutionState
-from mlops.models import ModelPrice
+from mlops.models import LanguageModel
 
 
-def are_charged(prices: Sequence[ModelPrice]) -> bool:
-    """Whether one of `prices` stands on an execution or on a correction, or on one that runs and may come to it.
+def was_charged(model: LanguageModel) -> bool:
+    """Whether something that ended used `model`, or something is running, which may.
 
-    It reads all executions unless it finds one: for what admins do once in a while.
+    The usage of days knows: its rows are few, however many executions there are. What has ended and is not yet counted,
+    which is that of some seconds, is looked through.
     """
-    begun = min(price.valid_from for price in prices)
-    if Execution.objects.filter(state=ExecutionState.RUNNING, started_at__gte=begun).exists():
+    if UsageDay.objects.filter(OF_EVERYBODY, language_model=model.name).exists():
         return True
-    ids = [str(price.pk) for price in prices]
-    if _named(ids, "prices", Execution.objects.all()):
-        return True
-    corrections = CostCorrection.objects.all()
-    return _named(ids, "prices_before", corrections) or _named(ids, "prices_after", corrections)
+    return any(_may_use(source.model._default_manager.all(), model.name) for source in sources())
 
 
-def _named(ids: Sequence[str], column: str, rows: Any) -> bool:
-    named = Q()
-    for id in ids:
-        named |= Q(as_text__contains=id)
-    found: bool = rows.annotate(as_text=Cast(column, TextField())).filter(named).exists()
-    return found
+def _may_use(rows: Any, name: str) -> bool:
+    uncounted = rows.filter(finished_at__isnull=False, is_counted=False)
+    is_used: bool = (
+        rows.filter(state=ExecutionState.RUNNING).exists()
+        or uncounted.filter(token_usage__by_model__has_key=name).exists()
+    )
+    return is_used

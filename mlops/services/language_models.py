@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,7 +23,7 @@ from mlops.services.history import delete_with_history, save_with_history
 from mlops.services.locking import locked
 from mlops.services.parameters import refuse_bad_parameters
 from mlops.services.price_imports import price_new_model
-from mlops.services.prices import are_used, forget_on_commit
+from mlops.services.prices import forget_on_commit, have_begun
 from mlops.services.reverting import reference_gone, revertible
 from mlops.services.validation import apply
 from mlops.types import MATCHER_NAME, LanguageModelKind
@@ -43,6 +43,8 @@ EDITABLE = (
 NAME = re.compile(r"[a-z][a-z0-9_-]*/[^\s/][^\s]*")
 MAX_SECRET = 10_000
 MAX_FALLBACKS = 10
+
+_uses: list[Callable[[LanguageModel], bool]] = []
 
 
 @verb(language_model_policy, "create")
@@ -179,12 +181,18 @@ def delete_language_model(*, actor: User, model: LanguageModel) -> None:
             model = locked(model, to_delete=True)
             if model.is_default:
                 raise Conflict("language_model_is_default", _("The default cannot be deleted."))
-            if are_used(list(model.prices.all())):
+            prices = list(model.prices.all())
+            if have_begun(prices) and any(is_used(model) for is_used in _uses):
                 raise _in_use()
-            delete_with_history([*model.prices.all(), model], actor=actor, reason="delete")
+            delete_with_history([*prices, model], actor=actor, reason="delete")
             forget_on_commit()
     except ProtectedError:
         raise _in_use() from None
+
+
+def used_models(is_used: Callable[[LanguageModel], bool]) -> None:
+    """Have `is_used` asked before a model is deleted: whether records of a higher app used it, or may be using it."""
+    _uses.append(is_used)
 
 
 def _apply(model: LanguageModel, fields: Mapping[str, Any], *, allowed: Sequence[str]) -> None:

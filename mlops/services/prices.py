@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -31,7 +31,8 @@ BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 END = datetime(2200, 1, 1, tzinfo=UTC)
 
-_uses: list[Callable[[Sequence[ModelPrice]], bool]] = []
+AHEAD = timedelta(minutes=1)
+"""By how much the clock of a process may be ahead of ours: until then it may charge by a row that is not in force."""
 
 
 @verb(language_model_policy, "add_price")
@@ -86,26 +87,26 @@ def add_price(
 
 @verb(language_model_policy, "delete_price")
 def delete_price(*, actor: User, price: ModelPrice) -> None:
-    """Remove a row that nothing has used. Raises `Forbidden` or `Conflict` (`model_price_in_use`)."""
+    """Remove a row that has not come into force. Raises `Forbidden` or `Conflict` (`model_price_in_use`).
+
+    A row that has may be what something is charged by: executions name their rows without a key, and what runs now
+    was begun with the row that its process had in memory.
+    """
     language_model_policy.check(actor, "delete_price", price.model)
     with transaction.atomic():
         price = locked(price, to_delete=True)
-        if are_used([price]):
-            message = _("Executions have used this price. Add a price of a later date; that supersedes it.")
-            raise Conflict("model_price_in_use", message)
+        if have_begun([price]):
+            raise Conflict(
+                "model_price_in_use", _("This price has come into force. Add one of a later date, which supersedes it.")
+            )
         delete_with_history([price], actor=actor, reason="delete_price")
         forget_on_commit()
 
 
-def used_prices(is_used: Callable[[Sequence[ModelPrice]], bool]) -> None:
-    """Have `is_used` asked before prices are deleted: whether records of a higher app were, or are being, charged by
-    one of them."""
-    _uses.append(is_used)
-
-
-def are_used(prices: Sequence[ModelPrice]) -> bool:
-    """Whether anything was charged by one of `prices`."""
-    return bool(prices) and any(is_used(prices) for is_used in _uses)
+def have_begun(prices: Iterable[ModelPrice]) -> bool:
+    """Whether something may have been charged by one of `prices`."""
+    begun = timezone.now() + AHEAD
+    return any(price.valid_from <= begun for price in prices)
 
 
 def forget_on_commit() -> None:

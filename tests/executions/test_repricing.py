@@ -22,7 +22,8 @@ from mlops.models.base import first_id_at
 from mlops.selectors import proven_balance
 from mlops.services import jobs
 from mlops.services.credits import credits_for
-from mlops.services.prices import add_price, delete_price
+from mlops.services.language_models import delete_language_model
+from mlops.services.prices import add_price
 from mlops.types import TokenUsage
 from programs.models import PromptSet
 from tests.executions.rows import make_prompt_set
@@ -300,7 +301,6 @@ def test_too_much_is_given_back_once_and_too_little_only_told(
     price(admin, model, START + timedelta(microseconds=1), 10**5)  # of no effect on what began before
     assert preview(admin, refunds_credits=True).changed == 0
 
-    delete_price(actor=admin, price=ModelPrice.objects.order_by("-valid_from")[0])
     dearer = price(admin, model, START - timedelta(hours=1), 10**6)
     Execution.objects.filter(pk=execution.pk).update(started_at=START - timedelta(minutes=1))
     up = applied(admin, preview(admin, refunds_credits=True))
@@ -467,24 +467,50 @@ def test_only_admins(admin: User) -> None:
 # Price rows that executions stand on
 
 
-def test_a_charged_row_cannot_be_deleted_even_after_repricing(
-    admin: User, model: LanguageModel, prompt_set: PromptSet
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_a_model_that_was_charged_for_keeps_its_rows(
+    admin: User, model: LanguageModel, prompt_set: PromptSet, is_counted: bool
 ) -> None:
-    wrong = price(admin, model, START - DAY, 10)
-    ran(prompt_set, START, {"openai/m": (USAGE, wrong)})
-    right, unused = price(admin, model, START, 4), price(admin, model, START + DAY, 5)
-    applied(admin, preview(admin))
-    for row in (wrong, right):
-        with pytest.raises(Conflict):
-            delete_price(actor=admin, price=row)
-    delete_price(actor=admin, price=unused)
-    assert set(ModelPrice.objects.all()) == {wrong, right}
+    other = make_language_model(name="openai/other")
+    row = price(admin, model, START - DAY, 10)
+    price(admin, other, START - DAY, 10)
+    ran(prompt_set, START, {"openai/m": (USAGE, row)})
+    if is_counted:
+        count_usage()
+    with pytest.raises(Conflict) as refusal:
+        delete_language_model(actor=admin, model=model)
+    assert refusal.value.code == "language_model_in_use"
+    delete_language_model(actor=admin, model=other)
+    assert list(ModelPrice.objects.all()) == [row]
 
 
-def test_a_row_that_something_may_be_running_by_cannot_be_deleted(
+def test_a_model_that_something_may_be_running_with_keeps_its_rows(
     admin: User, model: LanguageModel, prompt_set: PromptSet
 ) -> None:
     row = price(admin, model, START - DAY, 10)
-    ran(prompt_set, timezone.now(), {}, state=ExecutionState.RUNNING.value)
-    with pytest.raises(Conflict):
-        delete_price(actor=admin, price=row)
+    running = ran(prompt_set, timezone.now(), {}, state=ExecutionState.RUNNING.value)
+    with pytest.raises(Conflict) as refusal:
+        delete_language_model(actor=admin, model=model)
+    assert refusal.value.code == "language_model_in_use"
+    assert list(ModelPrice.objects.all()) == [row]
+    running.delete()
+    delete_language_model(actor=admin, model=model)
+    assert not ModelPrice.objects.exists()
+
+
+def test_how_much_is_read_to_delete_a_model_does_not_grow_with_executions(
+    admin: User, model: LanguageModel, prompt_set: PromptSet
+) -> None:
+    """Of executions only what runs and what is not yet counted is read, by the indexes that are there for it."""
+    price(admin, model, START - DAY, 10)
+    with CaptureQueriesContext(connection) as asked:
+        delete_language_model(actor=admin, model=model)
+    of_executions = [query["sql"] for query in asked if f'FROM "{Execution._meta.db_table}"' in query["sql"]]
+    assert len(of_executions) == 2
+    for sql in of_executions:
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("SET LOCAL enable_seqscan = off")  # it would rather read an empty table
+            cursor.execute(f"EXPLAIN QUERY PLAN {sql}" if connection.vendor == "sqlite" else f"EXPLAIN {sql}")
+            plan = str(cursor.fetchall())
+        assert "execution_leases" in plan or "execution_uncounted" in plan, plan

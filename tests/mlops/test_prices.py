@@ -15,7 +15,7 @@ from mlops.errors import Conflict, Forbidden, Invalid
 from mlops.models import LanguageModel, ModelPrice, User
 from mlops.runtime.price_map import PriceMap, Unlisted, installed_map
 from mlops.selectors import language_model_spec, price_at
-from mlops.services import price_imports, prices
+from mlops.services import language_models, price_imports
 from mlops.services.language_models import create_language_model, delete_language_model
 from mlops.services.price_imports import LOCAL, Outcome, import_prices
 from mlops.services.prices import add_price, delete_price
@@ -104,31 +104,34 @@ def test_two_rows_of_one_moment_are_refused(admin: User) -> None:
 
 @pytest.fixture
 def uses() -> Iterator[list[Any]]:
-    """What some app says to have used."""
+    """Which models some app says to have used."""
     used: list[Any] = []
-    prices.used_prices(lambda rows: any(row.pk in used for row in rows))
+    language_models.used_models(lambda model: model.pk in used)
     yield used
-    prices._uses.pop()
+    language_models._uses.pop()
 
 
-def test_a_row_that_was_used_can_only_be_superseded(admin: User, uses: list[Any]) -> None:
-    model = make_language_model()
-    used, unused = add(admin, model), add(admin, model, START + timedelta(days=1))
-    uses.append(used.pk)
+def test_a_row_that_came_into_force_can_only_be_superseded(admin: User) -> None:
+    """Used or not: another process may be charging by it, whose clock need not be quite ours."""
+    model, now = make_language_model(), timezone.now()
+    old, soon = add(admin, model), add(admin, model, now + timedelta(seconds=50))
+    future = add(admin, model, now + timedelta(minutes=2))
 
-    with pytest.raises(Conflict) as refusal:
-        delete_price(actor=admin, price=used)
-    delete_price(actor=admin, price=unused)
+    for row in (old, soon):
+        with pytest.raises(Conflict) as refusal:
+            delete_price(actor=admin, price=row)
+        assert refusal.value.code == "model_price_in_use"
+    delete_price(actor=admin, price=future)
 
-    assert refusal.value.code == "model_price_in_use"
-    assert list(ModelPrice.objects.all()) == [used]
+    assert set(ModelPrice.objects.all()) == {old, soon}
     assert ModelPrice.history.filter(history_type="-").get().history_change_reason == "delete_price"
-    assert price_at(model, START + timedelta(days=2)) == used.as_price()
+    assert price_at(model, now + timedelta(minutes=3)) == soon.as_price()
 
 
-def test_a_model_whose_price_was_used_is_not_deleted(admin: User, uses: list[Any]) -> None:
+def test_a_model_that_was_charged_for_is_not_deleted(admin: User, uses: list[Any]) -> None:
     model = make_language_model()
-    uses.append(add(admin, model).pk)
+    add(admin, model)
+    uses.append(model.pk)
     with pytest.raises(Conflict) as refusal:
         delete_language_model(actor=admin, model=model)
     assert refusal.value.code == "language_model_in_use"
@@ -387,16 +390,15 @@ def test_bad_bodies_are_told_the_field(client: APIClient, fields: dict[str, Any]
     assert not ModelPrice.objects.exists()
 
 
-def test_rows_are_deleted_or_superseded_never_changed(client: APIClient, admin: User, uses: list[Any]) -> None:
-    row = add(admin, make_language_model())
+def test_rows_are_deleted_or_superseded_never_changed(client: APIClient, admin: User) -> None:
+    model = make_language_model()
+    row, future = add(admin, model), add(admin, model, timezone.now() + timedelta(days=1))
     address = f"/api/v1/prices/{row.pk}/"
     assert client.patch(address, {"input_price": "1"}, format="json").status_code == 405
-    uses.append(row.pk)
     refused = client.delete(address)
     assert (refused.status_code, refused.json()["code"]) == (409, "model_price_in_use")
-    uses.clear()
-    assert client.delete(address).status_code == 204
-    assert not ModelPrice.objects.exists()
+    assert client.delete(f"/api/v1/prices/{future.pk}/").status_code == 204
+    assert list(ModelPrice.objects.all()) == [row]
 
 
 def test_import_over_rest_tells_every_model(client: APIClient, book: dict[str, dict[str, Any]]) -> None:
