@@ -153,6 +153,13 @@ def program_changed() -> Conflict:
     return Conflict("program_changed", _("The draft was changed while it was evaluated."))
 
 
+def language_models_changed() -> Conflict:
+    return Conflict(
+        "language_models_changed",
+        _("Other language models than when it was asked for would answer now: it cannot go on with them."),
+    )
+
+
 def nothing_to_collect() -> Invalid:
     return Invalid("nothing_to_collect", _("No completed execution with kept input and output matches."))
 

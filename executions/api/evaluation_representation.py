@@ -130,6 +130,7 @@ def _score(score: EvaluationScore) -> dict[str, Any]:
         "n": score.n,
         "errors": score.errors,
         "majority_baseline": score.majority_baseline,
+        "backends": score.backends,
     }
 
 

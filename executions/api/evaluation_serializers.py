@@ -78,6 +78,11 @@ class EvaluationScoreSerializer(StrictSerializer):
     majority_baseline = serializers.FloatField(
         allow_null=True, help_text="What always saying the commonest answer scores."
     )
+    backends = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="The language models that the metric asks, each with its fallbacks; null where nobody noted them.",
+    )
 
 
 class EvaluationSourceSerializer(StrictSerializer):
@@ -102,7 +107,10 @@ class EvaluationRowSerializer(serializers.Serializer[Evaluation]):
     prompt_set = serializers.UUIDField()
     dataset = EvaluationDatasetSerializer()
     language_model = serializers.UUIDField(allow_null=True)
-    backends = serializers.ListField(child=serializers.CharField())
+    backends = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="The language models that may answer, each with its fallbacks: `openai/large > openai/small`.",
+    )
     user = serializers.UUIDField()
     source = EvaluationSourceSerializer(allow_null=True)  # type: ignore[assignment]  # shadows an attribute of fields
     state = serializers.ChoiceField(choices=STATE_CHOICES)

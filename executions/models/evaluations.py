@@ -59,7 +59,10 @@ class Evaluation(Work):
         help_text=_("Asked for instead of the program's own."),
     )
     backends = models.JSONField(
-        _("backends"), default=list, editable=False, help_text=_("Names of the language models that may answer.")
+        _("backends"),
+        default=list,
+        editable=False,
+        help_text=_("The language models that may answer, each with its fallbacks in their order."),
     )
     spec_digest = models.CharField(_("digest of the program"), max_length=64, editable=False)
     source_kind = models.CharField(_("source kind"), max_length=32, blank=True, editable=False)
@@ -122,6 +125,12 @@ class EvaluationScore(models.Model):
     evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="scores")
     metric = models.ForeignKey(Metric, on_delete=models.PROTECT, related_name="scores", verbose_name=_("metric"))
     position = models.PositiveSmallIntegerField(default=0, editable=False)
+    backends = models.JSONField(
+        _("backends"),
+        null=True,
+        editable=False,
+        help_text=_("The language models that the metric asks, each with its fallbacks; empty: not noted."),
+    )
     mean = models.FloatField(_("mean"), null=True, editable=False)
     low = models.FloatField(_("lower bound"), null=True, editable=False)
     high = models.FloatField(_("upper bound"), null=True, editable=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -13,6 +13,7 @@ from datasets.types import DatasetType
 from executions.errors import deploy_not_better
 from executions.models import Evaluation, EvaluationItem, Metric
 from executions.runtime.comparison import CONFIDENCE, Comparison, compare
+from executions.services.evaluations.backends import answered_by, stand_ins
 from executions.services.scoring import range_of
 from executions.types import ExecutionState, FinishReason
 from programs.models import Program
@@ -55,12 +56,20 @@ def _newest_pair(
             is_alike = other.dataset_id == evaluation.dataset_id and other.backends == evaluation.backends
             shared = metrics & _metrics(other, gate)
             if is_alike and shared and _is_of_today(other):
-                return evaluation, other, shared.pop()
+                return evaluation, other, shared.pop().metric
     return None
 
 
-def _metrics(evaluation: Evaluation, gate: Mapping[str, Any]) -> set[Metric]:
-    return {score.metric for score in evaluation.scores.all() if score.metric.name == gate["metric"]}
+class _Asked(NamedTuple):
+    """A metric, and the language models that it asks."""
+
+    metric: Metric
+    backends: tuple[str, ...]
+
+
+def _metrics(evaluation: Evaluation, gate: Mapping[str, Any]) -> set[_Asked]:
+    scores = (score for score in evaluation.scores.all() if score.metric.name == gate["metric"])
+    return {_Asked(score.metric, tuple(score.backends or ())) for score in scores}
 
 
 def _evaluations(program: Program, gate: Mapping[str, Any]) -> QuerySet[Evaluation]:
@@ -85,24 +94,29 @@ def _is_of_today(evaluation: Evaluation) -> bool:
 
 def _compared(old: Evaluation, new: Evaluation, metric: Metric, confidence: float) -> Comparison:
     """Example by example. An answer that the new version owes counts as the worst one; so does one that the old version
-    owes, unless it was the metric that failed: then the example says nothing."""
+    owes, unless it was the metric that failed: then the example says nothing. Nor does one of which a fallback answered
+    one side only."""
     known = range_of(metric)
     worst = 0.0 if known is None else known.low
     before = dict(_scores(old, metric))
     pairs = [
         (worst if former is None else former, worst if score is None else score)
-        for position, (score, _error) in _scores(new, metric)
-        for former, error in [before.get(position, (None, METRIC_FAILED))]
-        if former is not None or error != METRIC_FAILED
+        for position, (score, _error, answering) in _scores(new, metric)
+        for former, error, answered in [before.get(position, (None, METRIC_FAILED, answering))]
+        if (former is not None or error != METRIC_FAILED) and (answering == answered or None in (former, score))
     ]
     return compare((former for former, _score in pairs), (score for _former, score in pairs), confidence=confidence)
 
 
-def _scores(evaluation: Evaluation, metric: Metric) -> Iterator[tuple[int, tuple[float | None, str]]]:
-    """Position and score of each example, None where there is none, and the error."""
+def _scores(evaluation: Evaluation, metric: Metric) -> Iterator[tuple[int, tuple[float | None, str, frozenset[str]]]]:
+    """Position and score of each example, None where there is none, the error, and which fallbacks answered."""
+    names = stand_ins(evaluation.backends) | stand_ins(evaluation.scores.get(metric=metric).backends)
     items = EvaluationItem.objects.filter(evaluation=evaluation).order_by("position")
-    rows = items.values_list("position", "scores", "error_code").iterator()
-    return ((position, (scores.get(metric.name), error)) for position, scores, error in rows)
+    rows = items.values_list("position", "scores", "error_code", "token_usage").iterator()
+    return (
+        (position, (scores.get(metric.name), error, answered_by(usage, names)))
+        for position, scores, error, usage in rows
+    )
 
 
 def _missing(program: Program, production: Program, gate: Mapping[str, Any]) -> str:

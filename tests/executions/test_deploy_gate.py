@@ -195,6 +195,27 @@ def test_evaluations_that_do_not_count(erin: User, metric: Metric, dataset: Data
     assert "has to be proven better" in refused(erin, second).message
 
 
+def test_scores_of_another_judge_do_not_count(erin: User, metric: Metric, dataset: Dataset) -> None:
+    first = production_of({"deploy_gate": GATE})
+    second = next_of(erin, first)
+    evaluated(first, dataset, metric, 4)
+    better = evaluated(second, dataset, metric, 18)
+    better.scores.update(backends=["openai/generous"])
+    assert "has to be proven better" in refused(erin, second).message
+
+
+def test_what_a_fallback_answered_on_one_side_proves_nothing(erin: User, metric: Metric, dataset: Dataset) -> None:
+    first = production_of({"deploy_gate": GATE})
+    second = next_of(erin, first)
+    chain: dict[str, Any] = {"backends": ["openai/one > openai/two"]}
+    evaluated(first, dataset, metric, 4, **chain)
+    better = evaluated(second, dataset, metric, 18, **chain)
+    better.items.filter(position__gte=6).update(token_usage={"by_model": {"openai/two": {}}})
+    assert "n = 6" in refused(erin, second).message
+    better.items.update(token_usage={"by_model": {"openai/one": {}}})
+    assert deploy_program(actor=erin, program=second).status == "production"
+
+
 def test_other_datasets_and_metrics_do_not_count(erin: User, metric: Metric, dataset: Dataset) -> None:
     first = production_of({"deploy_gate": {**GATE, "dataset": "messages"}})
     second = next_of(erin, first)

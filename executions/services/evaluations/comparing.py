@@ -12,9 +12,10 @@ import numpy as np
 from django.utils.translation import gettext as _
 
 from executions.errors import evaluations_not_comparable
-from executions.models import Evaluation, EvaluationItem, Metric
+from executions.models import Evaluation, EvaluationItem, EvaluationScore, Metric
 from executions.policies import evaluation_policy
 from executions.runtime.comparison import Comparison, compare
+from executions.services.evaluations.backends import answered_by, stand_ins
 from mlops.models import User
 from mlops.verbs import verb
 
@@ -61,8 +62,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationComparison:
-    """`pairs.difference` is candidate minus baseline, over the examples that both have a score of; of the `size`
-    examples of the dataset `dropped` have not. `regressions` are the first `MAX_LISTED` of `pairs.losses`."""
+    """`pairs.difference` is candidate minus baseline, over the examples that both have a score of by the same language
+    models; of the `size` examples of the dataset `dropped` have not. `regressions` are the first `MAX_LISTED` of
+    `pairs.losses`."""
 
     metric: Metric
     baseline: Side
@@ -73,13 +75,24 @@ class EvaluationComparison:
     regressions: tuple[Change, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which scores, and which models would make them others."""
+
+    metric: str
+    stand_ins: frozenset[str]
+
+
 @dataclass
 class _Series:
+    """Of one side. `unlike` counts the pairs that are none, since a fallback answered one side only."""
+
     scores: array[float] = field(default_factory=lambda: array("d"))
     scored: int = 0
     costs: array[float] = field(default_factory=lambda: array("d"))
     durations: array[float] = field(default_factory=lambda: array("d"))
     unpriced: int = 0
+    unlike: int = 0
 
     def add(self, cost: int | None, duration_ms: float | None, usage: dict[str, Any]) -> None:
         """Of an example that was run."""
@@ -99,6 +112,8 @@ def compare_evaluations(
 ) -> EvaluationComparison:
     """The paired comparison of two ended evaluations by one metric, which may be named and left out where there is one.
 
+    Examples of which one side was answered or judged by a fallback and the other was not are no pairs.
+
     Raises `Forbidden`, `NotFound` and `Conflict` (`evaluations_not_comparable` with the reason): of other dataset
     versions, other language models, other metrics.
     """
@@ -106,8 +121,11 @@ def compare_evaluations(
         evaluation_policy.check(actor, "compare", evaluation)
     _refuse_unlike(baseline, candidate)
     chosen = _common_metric(baseline, candidate, metric)
+    names = stand_ins(baseline.backends) | stand_ins(_common_backends(baseline, candidate, chosen))
     old, new = _Series(), _Series()
-    fallen = _read(baseline, candidate, chosen.name, old, new)
+    fallen = _read(baseline, candidate, _Wanted(chosen.name, names), old, new)
+    if old.unlike and not old.scores:
+        raise evaluations_not_comparable(_("On every example fallbacks answered the one and not the other."))
     pairs = compare(old.scores, new.scores)
     return EvaluationComparison(
         metric=chosen,
@@ -144,17 +162,34 @@ def _common_metric(baseline: Evaluation, candidate: Evaluation, metric: Metric |
     raise evaluations_not_comparable(_("They were not scored with the same version of this metric."))
 
 
-def _read(baseline: Evaluation, candidate: Evaluation, metric: str, old: _Series, new: _Series) -> list[int]:
+def _common_backends(baseline: Evaluation, candidate: Evaluation, metric: Metric) -> list[str]:
+    """The language models that the metric asked on both sides."""
+    scores = EvaluationScore.objects.filter(metric=metric)
+    old, new = (scores.get(evaluation=evaluation).backends for evaluation in (baseline, candidate))
+    if old != new:
+        words = _("The metric asked different language models: %(old)s and %(new)s.")
+        raise evaluations_not_comparable(words % {"old": _said(old), "new": _said(new)})
+    return old or []
+
+
+def _said(backends: list[str] | None) -> str:
+    return _("unknown") if backends is None else ", ".join(backends)
+
+
+def _read(baseline: Evaluation, candidate: Evaluation, wanted: _Wanted, old: _Series, new: _Series) -> list[int]:
     """Fill both series in the order of positions; the positions of the first examples that have fallen."""
     fallen: list[int] = []
-    waiting = _rows(candidate, metric)
+    waiting = _rows(candidate, wanted)
     other = next(waiting, None)
-    for position, score, *used in _rows(baseline, metric):
+    for position, score, answering, *used in _rows(baseline, wanted):
         while other is not None and other[0] < position:
             _note(new, other)
             other = next(waiting, None)
-        _note(old, (position, score, *used))
+        _note(old, (position, score, answering, *used))
         if other is None or other[0] != position or score is None or other[1] is None:
+            continue
+        if other[2] != answering:
+            old.unlike += 1
             continue
         old.scores.append(score)
         new.scores.append(other[1])
@@ -167,17 +202,17 @@ def _read(baseline: Evaluation, candidate: Evaluation, metric: str, old: _Series
 
 
 def _note(series: _Series, row: tuple[Any, ...]) -> None:
-    _position, score, cost, duration_ms, usage = row
+    _position, score, _answering, cost, duration_ms, usage = row
     series.scored += score is not None
     series.add(cost, duration_ms, usage)
 
 
-def _rows(evaluation: Evaluation, metric: str) -> Iterator[tuple[Any, ...]]:
-    """Position, score or None, cost, duration and usage of every item."""
+def _rows(evaluation: Evaluation, wanted: _Wanted) -> Iterator[tuple[Any, ...]]:
+    """Position, score or None, which fallbacks answered, cost, duration and usage of every item."""
     items = EvaluationItem.objects.filter(evaluation=evaluation).order_by("position")
     columns = ("position", "scores", "cost", "duration_ms", "token_usage")
-    for position, scores, *used in items.values_list(*columns).iterator(chunk_size=CHUNK):
-        yield position, scores.get(metric), *used
+    for position, scores, cost, duration_ms, usage in items.values_list(*columns).iterator(chunk_size=CHUNK):
+        yield position, scores.get(wanted.metric), answered_by(usage, wanted.stand_ins), cost, duration_ms, usage
 
 
 def _side(evaluation: Evaluation, series: _Series, mean: float | None) -> Side:

@@ -18,6 +18,7 @@ from executions.models import Metric
 from executions.policies import evaluating_policy, metric_policy
 from executions.runtime.evaluate import Subject
 from executions.services import planning
+from executions.services.evaluations.backends import backends_of
 from executions.services.planning import Plan
 from executions.services.reserving import DEFAULT
 from executions.services.scoring import refuse_unusable, scorer_of
@@ -109,11 +110,6 @@ def subject_of(plan: Plan, metrics: Sequence[Metric]) -> Subject:
         scorers={metric.name: scorer_of(metric) for metric in metrics},
         capture=plan.capture,
     )
-
-
-def backends_of(plan: Plan) -> list[str]:
-    """Names of the language models that may answer: scores of other ones say nothing about the program."""
-    return sorted({model.name for model in plan.models.values()})
 
 
 def budget_of(given: Budget | Mapping[str, Any] | None) -> Budget:

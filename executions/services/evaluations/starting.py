@@ -12,6 +12,7 @@ from datasets.models import Dataset
 from datasets.services import freeze_dataset
 from executions.models import Evaluation, EvaluationScore, EvaluationShard, Metric
 from executions.policies import evaluating_policy
+from executions.services.evaluations.backends import backends_of_metric
 from executions.services.evaluations.estimating import Asked, EvaluationEstimate, check_budget, estimate_of
 from executions.services.evaluations.proposals import Proposal, propose
 from executions.services.metrics import freeze_metric
@@ -53,8 +54,9 @@ def evaluate_program(
         proposal.plan.check_price()
     evaluation = _new_evaluation(actor, proposal, estimate)
     evaluation.source_kind, evaluation.source_id = source_kind, source_id
+    scores = _new_scores(evaluation, proposal)
     with transaction.atomic():
-        _store(actor, evaluation, proposal, estimate)
+        _store(actor, evaluation, scores, proposal, estimate)
     return evaluation
 
 
@@ -74,7 +76,20 @@ def _new_evaluation(actor: User, proposal: Proposal, estimate: EvaluationEstimat
     )
 
 
-def _store(actor: User, evaluation: Evaluation, proposal: Proposal, estimate: EvaluationEstimate) -> None:
+def _new_scores(evaluation: Evaluation, proposal: Proposal) -> list[EvaluationScore]:
+    return [
+        EvaluationScore(evaluation=evaluation, metric=metric, position=position, backends=backends_of_metric(metric))
+        for position, metric in enumerate(proposal.metrics)
+    ]
+
+
+def _store(
+    actor: User,
+    evaluation: Evaluation,
+    scores: Sequence[EvaluationScore],
+    proposal: Proposal,
+    estimate: EvaluationEstimate,
+) -> None:
     freeze_dataset(actor=actor, dataset=proposal.dataset)
     for metric in sorted(proposal.metrics, key=lambda metric: metric.pk):  # in one order for all, as with all locks
         freeze_metric(actor=actor, metric=metric)
@@ -85,10 +100,7 @@ def _store(actor: User, evaluation: Evaluation, proposal: Proposal, estimate: Ev
         subject=Subject("evaluation", evaluation.pk),
     )
     evaluation.save(force_insert=True)
-    EvaluationScore.objects.bulk_create(
-        EvaluationScore(evaluation=evaluation, metric=metric, position=position)
-        for position, metric in enumerate(proposal.metrics)
-    )
+    EvaluationScore.objects.bulk_create(scores)
     EvaluationShard.objects.bulk_create(_shards(evaluation), batch_size=500)
     ring(TASK, QUEUE)
 

@@ -21,18 +21,15 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from executions.errors import program_changed
 from executions.models import Evaluation
-from executions.runtime.evaluate import Spending, Subject, evaluate_example, failed, spent
-from executions.services import planning
+from executions.runtime.evaluate import Spending, evaluate_example, failed, spent
 from executions.services.evaluations import shards
 from executions.services.evaluations.allowance import Allowance, Verdict
 from executions.services.evaluations.ending import finish_if_done
-from executions.services.evaluations.proposals import subject_of
+from executions.services.evaluations.readying import least_of_one, ready
 from executions.services.evaluations.shards import Batch, Done, Ending, Standing, Task
 from executions.services.evaluations.storing import AWAY, stored
 from executions.services.leases import internal_error
-from executions.services.planning import Plan
 from executions.services.process import ExecutionProcess
 from executions.types import Budget, FinishReason
 from mlops.encoding import encoded
@@ -119,14 +116,14 @@ class Stream:
     # Before the first example
 
     async def _prepare(self) -> bool:
-        found = await self._run(partial(_ready, self.evaluation_id))
+        found = await self._run(partial(ready, self.evaluation_id))
         if found is None:
             return False
         evaluation, self._subject, self._plan = found
         self._evaluation = evaluation
         self._concurrency = evaluation.concurrency
         budget = Budget.from_json(evaluation.budget)
-        self._allowance = Allowance(budget, shards.total_of(evaluation), _expected(evaluation))
+        self._allowance = Allowance(budget, shards.total_of(evaluation), least_of_one(evaluation))
         self._has_limits = bool(evaluation.budget)
         self._saved_at = time.monotonic()
         return True
@@ -367,25 +364,3 @@ class Stream:
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await self._process.database.run(call)
-
-
-def _ready(evaluation_id: UUID) -> tuple[Evaluation, Subject, Plan] | None:
-    """The evaluation, what it evaluates and its plan, or None when it has ended. Raises `DomainError`."""
-    evaluation = Evaluation.objects.filter(pk=evaluation_id).first()
-    if evaluation is None or evaluation.is_terminal:
-        return None
-    if evaluation.finish_reason:
-        shards.cancel_rest(evaluation_id)
-        return None
-    plan = planning.plan_by_ids(evaluation.program_id, evaluation.prompt_set_id, evaluation.language_model_id)
-    if plan.built.digest != evaluation.spec_digest:
-        raise program_changed()
-    scores = evaluation.scores.select_related("metric__judge_program", "metric__language_model")
-    return evaluation, subject_of(plan, [score.metric for score in scores]), plan
-
-
-def _expected(evaluation: Evaluation) -> Spending:
-    """What an example takes at least, as the estimate says."""
-    estimate, items = evaluation.estimate, max(evaluation.size, 1)
-    cost = estimate.get("cost") or [0, 0]
-    return Spending(estimate["calls"][0] // items, estimate["tokens"][0] // items, cost[0] // items)
