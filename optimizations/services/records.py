@@ -1,13 +1,16 @@
 """What a compile stores while its optimizer works: answers that were paid for, candidates, progress.
 
-DSPy calls from threads of its own, any number of them. All of it goes through one thread with one connection.
-Candidates and progress are stored under the job's lease: a worker that lost the job finds out with the next of them.
+DSPy calls from threads of its own, any number of them. All of it goes through one thread with one connection; answers
+that wait for it together are stored together. Candidates and progress are stored under the job's lease: a worker that
+lost the job finds out with the next of them.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -37,7 +40,8 @@ class Records:
         self._job = held.job
         self._spending = spending
         self._seconds_before = held.job.seconds
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile-records")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile-records", initializer=_wait_for_no_disk)
+        self._waiting: deque[MemoEntry] = deque()
         self._stored: set[tuple[str, int]] = set()
         self._spent = Spent()
         """By all attempts. Belongs to the thread."""
@@ -75,28 +79,34 @@ class Records:
         return found
 
     def _remember(self, request_hash: str, occurrence: int, stored: Mapping[str, Any]) -> None:
-        """Store an answer at once, in one statement: it stands between every two calls.
+        """Store an answer at once: it stands between every two calls.
 
         Whatever worker paid for it, it is the answer to this request; of two the first one stays, and the other is kept
         for what it cost. The lease is looked at as its keeper knows it, and afterwards: the answer is paid for.
         """
         self._spending.paid(stored)
-        entry = MemoEntry(
-            optimization=self._job, request_hash=request_hash, occurrence=occurrence, response=dict(stored)
+        self._waiting.append(
+            MemoEntry(optimization=self._job, request_hash=request_hash, occurrence=occurrence, response=dict(stored))
         )
-
-        def store() -> None:
-            try:
-                entry.save(force_insert=True)
-            except IntegrityError:
-                entry.request_hash = f"{PAID_AGAIN}{entry.pk.hex}"
-                entry.save(force_insert=True)
-            self._spent = self._spent.plus(spent_from(stored))
-            self._held.get_on()
-
-        self._there(store)
+        self._there(self._store_waiting)
         if self._held.stop_reason is StopReason.LOST:
             raise Stopped(StopReason.LOST)
+
+    def _store_waiting(self) -> None:
+        """Store the answers that wait: none if somebody before has done it. What fails here ends the compile."""
+        entries = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not entries:
+            return
+        try:
+            if len(entries) > 1:
+                MemoEntry.objects.bulk_create(entries)
+            else:
+                entries[0].save(force_insert=True)
+        except IntegrityError:
+            for entry in entries:
+                _store_or_keep(entry)
+        self._spent = reduce(Spent.plus, (spent_from(entry.response) for entry in entries), self._spent)
+        self._held.get_on()
 
     def _should_stop(self) -> FinishReason | None:
         """A cancelled job ends with what it has found, and so does one that a budget does not cover any more; one that
@@ -149,6 +159,23 @@ class Records:
 
     def _there(self, call: Callable[[], T]) -> T:
         return self._thread.submit(call).result()
+
+
+def _store_or_keep(entry: MemoEntry) -> None:
+    """Store an answer under its name, or where another worker has stored one, for what it cost."""
+    try:
+        entry.save(force_insert=True)
+    except IntegrityError:
+        entry.request_hash = f"{PAID_AGAIN}{entry.pk.hex}"
+        entry.save(force_insert=True)
+
+
+def _wait_for_no_disk() -> None:
+    """Have PostgreSQL, as SQLite here, answer before its disk does: a lost worker loses nothing by it, and a database
+    server that crashes at most the answers of its last second."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = off")
 
 
 def _columns(found: CandidateFound) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -149,6 +150,21 @@ def test_an_answer_that_two_workers_paid_for_is_charged_twice_and_given_once(eri
     assert given is not None
     assert given["response"] == "the first"
     assert spent_by(job) == Spent(2, {"openai/dear": TokenUsage(input=6, output=2)}, 12)
+
+
+def test_of_answers_that_come_together_each_is_stored_and_those_of_another_worker_stay(erin: User) -> None:
+    names = [(f"{number:064}", 0) for number in range(80)]
+    with held_job(erin) as (held, spending):
+        job = held.job
+        with Records(held, spending) as first, Records(held, spending) as second:
+            for name in names[::10]:
+                second.ports().memo_put(*name, stored("the other's", 7))
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(lambda name: first.ports().memo_put(*name, stored("ours", 5)), names))
+    kept = {(entry.request_hash, entry.occurrence): entry.response["response"] for entry in job.memo_entries.all()}
+    assert [kept.pop(name) for name in names] == ["the other's" if n % 10 == 0 else "ours" for n in range(80)]
+    assert list(kept.values()) == ["ours"] * 8
+    assert spent_by(job) == Spent(88, {"openai/dear": TokenUsage(input=264, output=88)}, 80 * 5 + 8 * 7)
 
 
 def test_costs_that_could_not_be_told_to_the_budgets_are_told_later(erin: User) -> None:
