@@ -1,155 +1,105 @@
-"""A compile under guard beside DSPy's own: the same optimizer, data and engine, which answers after 20 ms.
+"""Compiles of the product beside DSPy's own: the same optimizer, data and model, which answers after 20 ms.
 
-Prints one JSON line, seconds per compile and round by variant: `python -m benchmarks.compile --rounds 3`.
+    python -m benchmarks.compile --rounds 5
+
+The product's are asked for and worked on as by a worker: claimed under a lease, each answer stored before the next
+call, candidates and progress as rows, budgets looked at. What counts is the time between the judgement of the baseline
+and that of the result, with the version that is made of it; DSPy alone judges nothing. On SQLite, and on PostgreSQL
+where one answers; databases are made and dropped. Prints one JSON line: rounds by database and number of threads.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
-import logging
-import re
-import time
-from collections.abc import Callable, Mapping
-from typing import Any
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-import dspy
-from dspy.lm15 import Message, Request, Response, TextPart, Usage
+import psycopg2
 
-from mlops.runtime.recorder import current_recorder
-from mlops.types import LanguageModelSpec, Price, TokenUsage
-from optimizations.runtime.compiling import run_optimizer
-from optimizations.runtime.ports import CompileMetric, CompilePorts
-from optimizations.types import FinishReason, OptimizerName
-from programs.runtime.build import build
-from programs.runtime.ports import Ports
-from programs.types import FieldSpec, ModuleKind, ModuleSpec, ProgramSpec, SignatureSpec
+from benchmarks.processes import ROOT, database, python, run_to_end
 
-LATENCY_S = 0.020
-PARAMS = {"max_bootstrapped_demos": 2, "max_labeled_demos": 4, "num_candidate_programs": 3}
-THREADS = {"1 thread": 1, "8 threads": 8}
-PRICE = Price("bench", 150_000, 75_000, 600_000)
-SPEC = LanguageModelSpec("bench", "openai/stub", price=PRICE)
-INSTRUCTIONS = "Say whether the number is odd or even."
-_NUMBER = re.compile(r"number (\d+)")
-
-Compile = Callable[[int], int]
-"""With so many threads; gives the number of model calls."""
-
-
-def examples(count: int, first: int = 0) -> list[tuple[str, dict[str, str]]]:
-    return [
-        (str(number), {"question": f"number {number}", "answer": ("even", "odd")[number % 2]})
-        for number in range(first, first + count)
-    ]
-
-
-TRAINSET, VALSET = examples(20), examples(30, first=20)
-
-
-class SlowEngine:
-    """Answers after 20 ms, rightly; the same engine stands behind both variants."""
-
-    supports_function_calling = False
-    supports_response_schema = False
-    supports_reasoning = False
-    supported_params = frozenset({"temperature", "max_tokens"})
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def complete(self, request: Request) -> Response:
-        self.calls += 1
-        time.sleep(LATENCY_S)
-        if recorder := current_recorder():
-            recorder.meter(SPEC.name, TokenUsage(200, 30), PRICE)
-        number = int(_NUMBER.findall(request.messages[-1].text or "")[-1])
-        text = f"[[ ## answer ## ]]\n{('even', 'odd')[number % 2]}\n\n[[ ## completed ## ]]"
-        return Response(
-            id="stub",
-            model=request.model,
-            message=Message.assistant([TextPart(text)]),
-            finish_reason="stop",
-            usage=Usage(input_tokens=200, output_tokens=30, total_tokens=230),
-        )
-
-
-class Answering(dspy.Signature):  # type: ignore[misc]  # dspy ships no types
-    question: str = dspy.InputField()
-    answer: str = dspy.OutputField()
-
-
-def plain(threads: int) -> int:
-    """What DSPy itself does: nothing metered, remembered or stopped."""
-    engine = SlowEngine()
-    model = dspy.LM(SPEC.name, engine=engine, cache=False, num_retries=0)
-    train, val = ([dspy.Example(data).with_inputs("question") for _id, data in rows] for rows in (TRAINSET, VALSET))
-    with dspy.context(lm=model, adapter=dspy.ChatAdapter()), contextlib.redirect_stdout(io.StringIO()):
-        optimizer = dspy.BootstrapFewShotWithRandomSearch(metric=_same, num_threads=threads, **PARAMS)
-        optimizer.compile(dspy.Predict(Answering.with_instructions(INSTRUCTIONS)), trainset=train, valset=val)
-    return engine.calls
-
-
-def ours(threads: int) -> int:
-    """The product's compile: metered, memoised, watched."""
-    engine = SlowEngine()
-    model = dspy.LM(SPEC.name, engine=engine, cache=False, num_retries=0)
-    fields = (FieldSpec("question"), FieldSpec("answer", is_input=False))
-    module = ModuleSpec("answer", ModuleKind.PREDICT, SignatureSpec("bench", INSTRUCTIONS, fields))
-    memo: dict[tuple[str, int], Any] = {}
-    result = run_optimizer(
-        build(ProgramSpec("bench", "bench", 1, (module,)), Ports()),
-        optimizer=OptimizerName.BOOTSTRAP_FEW_SHOT_WITH_RANDOM_SEARCH,
-        params={**PARAMS, "num_threads": threads, "metric_threshold": None},
-        trainset=TRAINSET,
-        valset=VALSET,
-        metric_of=lambda _models: CompileMetric(_exact),
-        models={"": SPEC},
-        ports=CompilePorts(
-            memo_get=lambda *name: memo.get(name), memo_put=lambda *entry: memo.update({entry[:2]: entry[2]})
-        ),
-        language_model_of=lambda spec: model,
-    )
-    assert result.finish_reason is FinishReason.FINISHED
-    assert result.calls == engine.calls == len(memo)
-    return engine.calls
-
-
-def _exact(data: Mapping[str, Any], output: Mapping[str, Any]) -> tuple[float, str]:
-    return float(data["answer"] == output["answer"]), ""
-
-
-def _same(example: dspy.Example, prediction: Any, trace: Any = None) -> float:
-    return float(example.answer == prediction.answer)
-
-
-VARIANTS: dict[str, Compile] = {"raw": plain, "ours": ours}
-
-
-def measure(rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds per compile by number of threads and variant; variants take turns, the first turn is not counted."""
-    logging.getLogger("dspy").setLevel(logging.CRITICAL)
-    found: dict[str, dict[str, list[float]]] = {}
-    for label, threads in THREADS.items():
-        found[label] = {name: [] for name in VARIANTS}
-        calls = {compiled(threads) for compiled in VARIANTS.values()}
-        assert len(calls) == 1, "both variants ask the model equally often"
-        for _ in range(rounds):
-            for name, compiled in VARIANTS.items():
-                began = time.perf_counter()
-                compiled(threads)
-                found[label][name].append(time.perf_counter() - began)
-    return found
+THREADS = (1, 8)
+Figures = dict[str, float]
+Round = dict[str, Figures]
+"""Figures by variant: `raw` is DSPy alone, `ours` the product; its `over_raw` is the ratio of the two in that round."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="a compile under guard beside DSPy's own")
+    parser = argparse.ArgumentParser(description="compiles of the product beside DSPy's own")
     parser.add_argument("--rounds", type=int, default=3)
-    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-        found = measure(parser.parse_args().rounds)
+    parser.add_argument("--postgres", default=os.environ.get("BENCH_POSTGRES", "postgres://postgres@127.0.0.1:5432"))
+    options = parser.parse_args()
+    found = measure(options.rounds, options.postgres)
+    for name, rounds in found.items():
+        ratios = [one["ours"]["over_raw"] for one in rounds]
+        spread = f"{min(ratios):.3f}..{max(ratios):.3f}"
+        print(f"{name}: {statistics.median(ratios):.3f} times DSPy's own ({spread})", file=sys.stderr)
     print(json.dumps(found))
+
+
+def measure(rounds: int, postgres: str) -> dict[str, list[Round]]:
+    """Databases, numbers of threads and variants take turns within a round; the first round is not counted."""
+    found: dict[str, list[Round]] = {}
+    with ExitStack() as stack:
+        workers = {"SQLite": stack.enter_context(_worker({"DATABASE_URL": ""}))}
+        try:
+            url = stack.enter_context(database(postgres, f"signet_bench_{os.getpid()}_compile"))
+        except psycopg2.OperationalError as error:
+            print(f"not on PostgreSQL: {error}", file=sys.stderr)
+        else:
+            workers["PostgreSQL"] = stack.enter_context(_worker({"DATABASE_URL": url}))
+        for number in range(rounds + 1):
+            for threads in THREADS:
+                for name, worker in workers.items():
+                    one = _round(worker, threads)
+                    if number:
+                        found.setdefault(f"{name}, {threads} thread{'s' * (threads > 1)}", []).append(one)
+    return found
+
+
+def _round(worker: subprocess.Popen[str], threads: int) -> Round:
+    one = {variant: _compiled(worker, variant, threads) for variant in ("raw", "ours")}
+    if one["raw"]["calls"] != one["ours"]["calls"]:
+        raise RuntimeError(f"both variants ask the model equally often: {one}")
+    one["ours"]["over_raw"] = one["ours"]["seconds"] / one["raw"]["seconds"]
+    return one
+
+
+def _compiled(worker: subprocess.Popen[str], variant: str, threads: int) -> Figures:
+    print(variant, threads, file=worker.stdin, flush=True)
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    if not line:
+        raise RuntimeError("a worker has ended")
+    figures: Figures = json.loads(line)
+    return figures
+
+
+@contextmanager
+def _worker(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A process on an installation of its own."""
+    with tempfile.TemporaryDirectory(prefix="signet-compile-") as folder:
+        env = {**env, "SIGNET_DATA_DIR": folder, "SIGNET_SECRET_KEY": "a benchmark", "SIGNET_LOG_LEVEL": "WARNING"}
+        run_to_end(python("manage.py", "migrate", "--verbosity", "0"), env)
+        worker = subprocess.Popen(
+            python("-m", "benchmarks.compile_worker"),
+            cwd=ROOT,
+            env={**os.environ, **env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield worker
+        finally:
+            worker.kill()
+            worker.wait()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import django
@@ -37,17 +37,17 @@ LINKED = "_sleeping_client"
 
 
 class SleepingEngine:
-    """A model that takes its time and says the same to everybody."""
+    """A model that takes its time."""
 
-    def __init__(self, latency_s: float) -> None:
-        self._latency_s = latency_s
+    def __init__(self, latency_s: float, answer: Callable[[Request], str]) -> None:
+        self._latency_s, self._answer = latency_s, answer
 
     async def complete(self, request: Request) -> Response:
         await asyncio.sleep(self._latency_s)
         return Response(
             id="sleeping",
             model=request.model,
-            message=Message.assistant([TextPart(ANSWER)]),
+            message=Message.assistant([TextPart(self._answer(request))]),
             finish_reason="stop",
             usage=Usage(input_tokens=200, output_tokens=30, total_tokens=230),
         )
@@ -56,9 +56,9 @@ class SleepingEngine:
         raise NotImplementedError("nothing here streams")
 
 
-def answer_after(latency_s: float) -> None:
+def answer_after(latency_s: float, answer: Callable[[Request], str] = lambda request: ANSWER) -> None:
     """Replace the line to every provider; everything before and behind it is the product's own."""
-    engine = SleepingEngine(latency_s)
+    engine = SleepingEngine(latency_s, answer)
 
     async def hang_up() -> None:
         """There is nothing to close."""

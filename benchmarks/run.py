@@ -64,7 +64,7 @@ class Run:
         yield from scenarios.runtime_samples(self._rounds)
 
     def _compile(self) -> Iterator[Sample]:
-        yield from scenarios.compile_samples(self._rounds)
+        yield from scenarios.compile_samples(self._rounds, self._around.postgres)
 
     def _evaluations(self) -> Iterator[Sample]:
         yield from scenarios.evaluations_samples(self._rounds, self._around.postgres)

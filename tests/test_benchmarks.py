@@ -57,5 +57,21 @@ def test_growth_is_judged() -> None:
     assert verdicts(summary) == ["memory web, RSS after 20,000 over 2,000: 1.060 (target <= 1.05): MISSED"]
 
 
+def test_a_compile_is_judged_on_each_database_by_its_ratios_round_by_round() -> None:
+    seconds = {"SQLite": (4.4, 4.8, 4.2), "PostgreSQL": (5.0, 4.9, 4.4)}
+    samples = [
+        Sample(f"compile, {name}, 1 thread", variant, figures)
+        for name, ours in seconds.items()
+        for one in ours
+        for variant, figures in (("raw", {"seconds": 4.0}), ("ours", {"seconds": one, "over_raw": one / 4.0}))
+    ]
+    summary = summarise(samples)
+    assert verdicts(summary) == [
+        "compile, SQLite, 1 thread, seconds over those of DSPy alone: 1.100 (target <= 1.15): met",
+        "compile, PostgreSQL, 1 thread, seconds over those of DSPy alone: 1.225 (target <= 1.15): MISSED",
+    ]
+    assert "1.1 (1.05..1.2)" in table(summary)
+
+
 def test_references_alone_give_no_verdict() -> None:
     assert verdicts(summarise(rounds("plain", 500.0))) == []
