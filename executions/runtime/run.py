@@ -15,6 +15,7 @@ from executions.types import RunError, RunResult
 from mlops.runtime.adapters import adapter
 from mlops.runtime.context import execution_context
 from mlops.runtime.engines import language_model
+from mlops.runtime.listening import Listener, listening
 from mlops.runtime.recorder import Recorder, recording
 from mlops.sanitiser import hide, is_plain_storable, replace_unstorable
 from mlops.types import LanguageModelSpec
@@ -37,12 +38,14 @@ async def run(
     models: Mapping[str, LanguageModelSpec],
     deadline_s: float,
     recorder: Recorder | None = None,
+    listener: Listener | None = None,
     language_model_of: LanguageModelOf = language_model,
 ) -> RunResult:
     """Run `program` on `values`, which its input check has passed; what goes wrong is in the result's error.
 
-    `models` holds the default under "" and every id of `program.language_models`. Raises only what ends the task
-    (CancelledError): what was used until then is in the `recorder` that the caller passed, see `partial_result`.
+    `models` holds the default under "" and every id of `program.language_models`. `listener` hears modules begin and
+    end, and the texts of their outputs while these come. Raises only what ends the task (CancelledError): what was used
+    until then is in the `recorder` that the caller passed, see `partial_result`.
     """
     recorder = recorder or Recorder()
     began = time.perf_counter()
@@ -50,7 +53,7 @@ async def run(
     output, error = None, None
     try:
         async with asyncio.timeout(deadline_s) as deadline:
-            with recording(recorder):
+            with recording(recorder), listening(listener):
                 output = await attempt.output()
     except TimeoutError as failure:
         error = deadline_error(deadline_s) if deadline.expired() else error_of(failure)

@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 import dspy
 from dspy.adapters.utils import format_field_value
 
+from mlops.runtime.listening import ChatReader, ObjectReader, read_by
+
 NAMES = ("chat", "json")
 
 
@@ -90,6 +92,15 @@ class _WrittenOnce(dspy.ChatAdapter):  # type: ignore[misc]  # DSPy ships no typ
 class ChatAdapter(_WrittenOnce):
     """Under DSPy's own name, which stream listeners know adapters by."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._fallback: JSONAdapter | None = None
+
+    async def acall(self, *call: Any, **named: Any) -> list[dict[str, Any]]:
+        with read_by(ChatReader):
+            answers: list[dict[str, Any]] = await super().acall(*call, **named)
+        return answers
+
     def format_assistant_message_content(
         self, signature: type[dspy.Signature], outputs: dict[str, Any], missing_field_message: str | None = None
     ) -> str:
@@ -97,9 +108,23 @@ class ChatAdapter(_WrittenOnce):
         blocks = [_block(name, info, outputs.get(name, missing_field_message)) for name, info in fields.items()]
         return "\n\n".join(blocks).strip() + "\n\n[[ ## completed ## ]]\n"
 
+    def _make_json_adapter_fallback(self) -> JSONAdapter:
+        """As DSPy's, whose answer nobody could read while it comes."""
+        if self._fallback is None:
+            self._fallback = JSONAdapter(
+                use_native_function_calling=self.use_native_function_calling,
+                parallel_tool_calls=self.parallel_tool_calls,
+            )
+        return self._fallback
+
 
 class JSONAdapter(_WrittenOnce, dspy.JSONAdapter):  # type: ignore[misc]  # DSPy ships no types
     """Under DSPy's own name, as above. The schema of the answer is built once for what a model supports."""
+
+    async def acall(self, *call: Any, **named: Any) -> list[dict[str, Any]]:
+        with read_by(ObjectReader):
+            answers: list[dict[str, Any]] = await super().acall(*call, **named)
+        return answers
 
     def _prepare_response_format(self, lm: dspy.LM, lm_kwargs: dict[str, Any], signature: type[dspy.Signature]) -> None:
         supported = ("response_format" in lm.supported_params, bool(lm.supports_response_schema))

@@ -18,6 +18,7 @@ from pydantic import PrivateAttr
 
 from mlops.errors import Invalid
 from mlops.runtime.adapters import adapter
+from mlops.runtime.listening import unheard
 from mlops.runtime.recorder import Span, current_recorder, span
 from mlops.types import SpanKind
 from programs.runtime.built import BuiltProgram
@@ -174,12 +175,12 @@ def _program_tool(item: Mapping[str, Any], program: BuiltProgram) -> ObservedToo
 
     def run(**arguments: Any) -> Any:
         values = program.inputs.validate(arguments)
-        with dspy.context(adapter=own_adapter):
+        with unheard(), dspy.context(adapter=own_adapter):
             return _called(program.module.forward, values).toDict()
 
     async def arun(**arguments: Any) -> Any:
         values = program.inputs.validate(arguments)
-        with dspy.context(adapter=own_adapter):
+        with unheard(), dspy.context(adapter=own_adapter):
             return (await _awaited(program.module.aforward, values)).toDict()
 
     schema = program.inputs.json_schema()

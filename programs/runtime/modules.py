@@ -14,14 +14,19 @@ from typing import Any
 
 import dspy
 
+from mlops.runtime.listening import turn
 from mlops.runtime.recorder import Span, current_recorder, span
 from mlops.types import SpanKind
 from programs.runtime.checks import InputCheck, OutputCheck
 from programs.runtime.graph import Node, ProgramGraph
+from programs.types import ModuleKind
 
 CHILD_PREFIX = "m_"
 REPLACED = "unstorable_replaced"
 """Attribute of a module's span whose output had characters that no database keeps."""
+
+ANSWERING = frozenset({ModuleKind.PREDICT, ModuleKind.CHAIN_OF_THOUGHT})
+"""Kinds whose outputs are one answer of a language model, told while it comes."""
 
 _MODELS_SETTING = "signet_language_models"
 
@@ -131,6 +136,7 @@ class _Step:
         self.key = node.key
         self._check = check
         self._language_model = node.module.language_model
+        self._is_answering = node.module.kind in ANSWERING
         self._bindings = tuple((name, source.module, source.field) for name, source in node.bindings.items())
         self._outputs = tuple(item.name for item in node.outputs)
 
@@ -138,7 +144,10 @@ class _Step:
     def open(self, results: dict[str, dict[str, Any]]) -> Iterator[_Running]:
         """Open the span, give the inputs, and after the block check the prediction and put it into `results`."""
         inputs = self._inputs(results)
-        with span(SpanKind.MODULE, self.key, module=self.key, input=inputs) as opened:
+        with (
+            span(SpanKind.MODULE, self.key, module=self.key, input=inputs) as opened,
+            turn(self.key, self._outputs, is_heard=self._is_answering) as told,
+        ):
             try:
                 running = _Running(inputs)
                 with self._context():
@@ -148,6 +157,8 @@ class _Step:
                 opened.error = type(error).__name__
                 raise ModuleFailed(self.key) from error
             _note(opened, outputs, replaced)
+            if told is not None:
+                told.end(outputs)
         results[self.key] = outputs
 
     def _inputs(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,11 +13,13 @@ with `{"latency_ms": 1000}` changes the latency while it runs.
 """
 
 from tests.provider.behaviours import garbage, half_body, hang, reset, status, text, tool_calls, trickle, usage, vectors
+from tests.provider.dictation import Dictation
 from tests.provider.server import Answer, Behaviour, Exchange, Provider, Received
 
 __all__ = [
     "Answer",
     "Behaviour",
+    "Dictation",
     "Exchange",
     "Provider",
     "Received",

@@ -29,9 +29,19 @@ class Completion:
 
     def events(self) -> Iterator[bytes]:
         """The server-sent events of a streamed answer; usage only where `stream_options.include_usage` asks for it."""
-        yield self._delta({"role": "assistant", "content": ""})
+        yield self.opening()
         for start in range(0, len(content := self.message.get("content") or ""), 12):
-            yield self._delta({"content": content[start : start + 12]})
+            yield self.said(content[start : start + 12])
+        yield from self.closing()
+
+    def opening(self) -> bytes:
+        return self._delta({"role": "assistant", "content": ""})
+
+    def said(self, text: str) -> bytes:
+        return self._delta({"content": text})
+
+    def closing(self) -> Iterator[bytes]:
+        """What follows the text: tool calls, why it ends, what it used."""
         if calls := self.message.get("tool_calls"):
             yield self._delta({"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]})
         yield self._delta({}, self.finish_reason)

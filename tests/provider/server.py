@@ -17,6 +17,9 @@ import orjson
 from tests.provider.answers import VECTOR_LENGTH, message_text, vector_of, well_formed_answer
 from tests.provider.protocol import Completion, Json, http_chunk, response_head, token_usage
 
+STREAM_HEAD = response_head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
+STREAM_END = b"0\r\n\r\n"
+
 Answer = str | Callable[[Json], str]
 Behaviour = Callable[["Exchange"], Awaitable[None]]
 
@@ -53,8 +56,7 @@ class Exchange:
         self.provider.billed.append(counted)
         completion = Completion(self.body, message, finish_reason, counted)
         if self.body.get("stream"):
-            head = response_head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
-            self.write(head + b"".join(http_chunk(event) for event in completion.events()) + b"0\r\n\r\n")
+            self.write(STREAM_HEAD + b"".join(http_chunk(event) for event in completion.events()) + STREAM_END)
         else:
             self.send(200, orjson.dumps(completion.whole()))
 

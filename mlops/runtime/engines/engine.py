@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from dspy.clients.engines.stream_guard import achecked_stream
-from dspy.lm15 import Request, Response, StreamAssemblyError, Usage, materialize_response, response_to_events
+from dspy.lm15 import (
+    Message,
+    Request,
+    Response,
+    StreamAssemblyError,
+    StreamDeltaEvent,
+    TextDelta,
+    TextPart,
+    Usage,
+    materialize_response,
+    response_to_events,
+)
 
 from mlops.runtime.engines.accounts import prompt_of
 from mlops.runtime.engines.bridge import bridge
@@ -22,6 +35,7 @@ from mlops.runtime.engines.links import Client, Link
 from mlops.runtime.engines.patience import Patience
 from mlops.runtime.engines.providers import is_matcher, matcher
 from mlops.runtime.engines.recording import CallRecord, begun
+from mlops.runtime.listening import Hearing, hearing
 from mlops.runtime.recorder import span
 from mlops.types import SpanKind
 
@@ -35,10 +49,14 @@ class AsyncMeteredEngine:
         self.chain = tuple(chain)
         self.name = self.chain[0].spec.name
         self._specs = [link.spec for link in chain]
+        self._secrets = frozenset(spec.api_key for spec in self._specs if spec.api_key)
         self._is_matcher = is_matcher(self._specs[0])
 
     async def complete(self, request: Request) -> Response:
-        """One answer, recorded as an llm span. Raises lm15 errors that `failure_of` explains."""
+        """One answer, recorded as an llm span; whoever listens hears it come. Raises lm15 errors that `failure_of`
+        explains."""
+        if (heard := hearing(self._secrets)) is not None:
+            return await self._complete_aloud(request, heard)
 
         async def attempt(link: Link, patience: Patience) -> Response:
             client = link.client()
@@ -55,15 +73,26 @@ class AsyncMeteredEngine:
             record.answered(link, response)
             return response
 
+    async def _complete_aloud(self, request: Request, heard: Hearing) -> Response:
+        events = []
+        async with aclosing(self.stream(request)) as coming:
+            async for event in coming:
+                events.append(event)
+                if _has_text(event):
+                    heard.hear(event.delta.text)
+        heard.end()
+        return materialize_response(iter(events), request)
+
     async def stream(self, request: Request) -> AsyncGenerator[Any, None]:
-        """The answer event by event; retries and fallbacks only before the first one. Raises as `complete` does."""
+        """The answer event by event; retries and fallbacks only before something of it has come. What had come of one
+        that breaks off, or whose reader leaves, is billed. Raises as `complete` does."""
 
         async def attempt(link: Link, patience: Patience) -> _Reading:
             client = link.client()
             await client.enter(patience.left_s)
             reading = _Reading(client, self._routed(link, client, request), patience.attempt_s)
             try:
-                await reading.next()
+                await reading.begin()
             except BaseException:
                 await reading.close()
                 raise
@@ -73,11 +102,17 @@ class AsyncMeteredEngine:
         try:
             link, reading = await self._persist(request, record, attempt)
             try:
-                while reading.event is not None:
-                    if reading.event.type == "end":  # before it is passed on: a reader may stop here
-                        _account(record, link, request, reading.events)
-                    yield reading.event
-                    await self._read_on(reading, link, request, record)
+                while reading.unread:
+                    event = reading.unread.popleft()
+                    if event.type == "end":  # before it is passed on: a reader may stop here
+                        _account(record, link, request, reading)
+                    yield event
+                    if not reading.unread:
+                        await self._read_on(reading, link, request, record)
+            except BaseException:
+                if not reading.is_accounted:
+                    record.broke_off(link, reading.received(request))
+                raise
             finally:
                 await reading.close()
         except BaseException as error:
@@ -128,7 +163,7 @@ class AsyncMeteredEngine:
             return
         except Exception as error:
             failure = call_failure(error, link.spec, prompt=prompt_of(request), limit_s=reading.limit_s)
-            _bill_part(record, link, error)
+            reading.is_accounted = reading.is_accounted or _bill_part(record, link, error)
         finally:
             self._waited(record, began)
         record.failed(failure)
@@ -208,22 +243,42 @@ class MeteredEngine:
 
 
 class _Reading:
-    """A stream under way: the event that came last, all of them so far, and the time left for the others."""
+    """A stream under way: the events that nobody has taken yet, all of them so far, the time left for the others."""
 
     def __init__(self, client: Client, request: Request, limit_s: float) -> None:
         self.limit_s = limit_s
-        self.events: list[Any] = []
-        self.event: Any = None
+        self.unread: deque[Any] = deque()
+        self.is_accounted = False
+        """Whether the end of the answer was seen, and with it what it used."""
+        self._events: list[Any] = []
         self._client = client
         self._stream = achecked_stream(client.line.speaker.stream(request))  # errors come as events otherwise
         self._ends = time.monotonic() + limit_s
 
+    async def begin(self) -> None:
+        """Read until something of the answer is there: until then another attempt can be made."""
+        await self.next()
+        while self._events[-1].type == "start" or (_has_text(last := self._events[-1]) and not last.delta.text):
+            await self.next()
+
     async def next(self) -> None:
-        """Read one more event; None after the last."""
+        """Read one more event, if there is one."""
         async with asyncio.timeout(max(self._ends - time.monotonic(), 0.0)):
-            self.event = await anext(self._stream, None)
-        if self.event is not None:
-            self.events.append(self.event)
+            event = await anext(self._stream, None)
+        if event is not None:
+            self._events.append(event)
+            self.unread.append(event)
+
+    def response(self, request: Request) -> Response:
+        """The answer that all events make up. Raises `StreamAssemblyError` when they make none."""
+        return materialize_response(iter(self._events), request)
+
+    def received(self, request: Request) -> Response:
+        """As much of an answer as there is."""
+        try:
+            return self.response(request)
+        except StreamAssemblyError as error:
+            return error.partial or _empty(request)
 
     async def close(self) -> None:
         """Give back the connection and the slot."""
@@ -233,10 +288,20 @@ class _Reading:
             await self._client.leave()
 
 
-def _account(record: CallRecord, link: Link, request: Request, events: list[Any]) -> None:
-    """Note the answer that these events make up. Raises an lm15 error when they make none."""
+def _empty(request: Request) -> Response:
+    """An answer of which nothing can be read."""
+    return Response(id=None, model=request.model, message=Message.assistant([TextPart("")]), finish_reason="stop")
+
+
+def _has_text(event: Any) -> bool:
+    return isinstance(event, StreamDeltaEvent) and isinstance(event.delta, TextDelta)
+
+
+def _account(record: CallRecord, link: Link, request: Request, reading: _Reading) -> None:
+    """Note the answer of a stream that has ended. Raises an lm15 error when it makes none."""
+    reading.is_accounted = True
     try:
-        response = materialize_response(iter(events), request)
+        response = reading.response(request)
     except StreamAssemblyError as error:
         failure = call_failure(error, link.spec)
         _bill_part(record, link, error)
@@ -247,8 +312,10 @@ def _account(record: CallRecord, link: Link, request: Request, events: list[Any]
     raise raised(failure)
 
 
-def _bill_part(record: CallRecord, link: Link, error: BaseException) -> None:
-    """An answer that broke off may tell what it has used already."""
+def _bill_part(record: CallRecord, link: Link, error: BaseException) -> bool:
+    """An answer that broke off may tell what it has used already; whether it did."""
     partial = getattr(error, "partial", None)
-    if isinstance(partial, Response) and partial.usage != Usage():
-        record.billed(link, partial)
+    if not isinstance(partial, Response) or partial.usage == Usage():
+        return False
+    record.billed(link, partial)
+    return True

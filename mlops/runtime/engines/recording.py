@@ -34,6 +34,11 @@ class CallRecord:
         self._span.error = ""
         self.billed(link, response)
 
+    def broke_off(self, link: Link, received: Response) -> None:
+        """An answer has come in part. Hardly any provider tells before the end what it used: its cost is unknown."""
+        self._recorder.keep(self._span, "output", output_of(received.message))
+        self.billed(link, received)
+
     def billed(self, link: Link, response: Response) -> None:
         """Count what an answer used, broken off or whole. What tokens do not tell makes the cost unknown."""
         raw = raw_usage_of(response)
