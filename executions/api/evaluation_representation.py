@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from executions.api.representation import time_of, usage_told, usd
+from executions.representation import time_of, usage_told, usd
 from executions.models import Evaluation, EvaluationItem, EvaluationScore
 from executions.services.evaluations.comparing import Change, EvaluationComparison, Side, Spread
 
