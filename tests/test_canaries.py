@@ -25,6 +25,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from celery.signals import before_task_publish
 from django.contrib.admin import site
+from django.core import mail
 from django.core.files.base import ContentFile
 from django.db import connection
 from django.db.models import Model
@@ -39,9 +40,11 @@ from executions.services import create_metric, evaluate_program, planning, proce
 from executions.services.evaluations.working import run_evaluation_here
 from executions.services.execute import execute_program
 from executions.services.process import ExecutionProcess
-from executions.types import Mode
+from executions.services.usage import count_usage
+from executions.types import GroupBy, Mode
 from mlops.models import ApiToken, LanguageModel, User
 from mlops.selectors import language_model_spec
+from mlops.services.budgets import create_budget, tell_of_budgets
 from mlops.services.history import operator
 from mlops.services.language_models import set_secret
 from mlops.types import Role
@@ -88,6 +91,10 @@ class Haul:
         self.add(where, body.decode("utf-8", "replace"))
         self.add(f"headers of {where}", json.dumps(dict(response.items())))
         return response
+
+    def of(self, where: str) -> list[str]:
+        """What came from there."""
+        return [text for place, text in self.found if where in place and not place.startswith("headers")]
 
     def holding(self, secrets: dict[str, str]) -> list[str]:
         """Which secret was found where."""
@@ -279,7 +286,7 @@ def execute_everywhere(drive: Driven, program: Program) -> None:
     assert set(Execution.objects.values_list("state", flat=True)) == {"completed", "failed"}
 
 
-def improve(drive: Driven, program: Program) -> Dataset:
+def improve(drive: Driven, program: Program) -> None:
     """An evaluation, a compile with bootstrapped demos, a corpus with vectors, and a dataset of what was answered."""
     dataset = a_dataset(drive.admin)
     metric = create_metric(actor=drive.admin, name="mentions", kind="contains", config={"field": "answer"})
@@ -294,9 +301,19 @@ def improve(drive: Driven, program: Program) -> Dataset:
         file = ContentFile(b"We open at nine.\n\nWe close at five.", f"{name}.txt")
         import_corpus(actor=drive.admin, name=name, file=file, embedding_model=vectors)
         work_imports()
-    collected = {"name": "collected", "type": "training", "executions": {"program": program.name}}
-    drive.haul.add_response(drive.browser.post("/api/v1/executions/collect/", collected, "application/json"))
-    return dataset
+    collected = {"name": "collected", "type": "training", "program": program.name}
+    made = drive.browser.post("/api/v1/executions/collect/", collected, "application/json")
+    assert drive.haul.add_response(made).status_code == 201, made.content
+    assert KEY_MARK in json.dumps(list(Dataset.objects.get(name="collected").examples.values_list("data", flat=True)))
+
+
+def exceed_a_budget(drive: Driven, program: Program) -> None:
+    """Work that is refused for a budget, of which a mail tells."""
+    create_budget(actor=drive.admin, scope="user", period="day", user=drive.user, limit=1)
+    address = f"/api/v1/programs/{program.name}/execute/"
+    refused = api_of(drive.user).post(address, {"input": {"question": QUESTION}}, format="json")
+    assert drive.haul.add_response(refused).status_code == 402
+    assert tell_of_budgets() == 1
 
 
 def a_dataset(actor: User) -> Dataset:
@@ -375,8 +392,25 @@ def read_list(drive: Driven, address: str, below: list[str]) -> None:
             name = re.search(r"\{(\w+)\}", template)
             assert name is not None
             found = template.replace(name[0], str(row["id"]))
-            if "{" not in found and not found.endswith("/events/"):
+            if "{" not in found:  # streams of events, too: they end where the work has ended
                 drive.haul.add_response(drive.browser.get(found))
+
+
+def read_exports(drive: Driven) -> None:
+    """Every file that can be taken away: datasets, that of the answers among them, and usage."""
+    for dataset in Dataset.objects.all():
+        for format in ("csv", "jsonl", "json"):
+            drive.haul.add_response(drive.browser.get(f"/api/v1/datasets/{dataset.pk}/export/?as={format}"))
+    for group in GroupBy:
+        answer = drive.haul.add_response(drive.browser.get(f"/api/v1/usage/?format=csv&group_by={group.value}"))
+        assert answer["Content-Type"].startswith("text/csv")
+    assert sum(KEY_MARK in text for text in drive.haul.of("/export/")) >= 3
+    assert any("together_ai/other" in text for text in drive.haul.of("/api/v1/usage/"))
+
+
+def read_mails(haul: Haul) -> None:
+    for message in mail.outbox:
+        haul.add("mail", message.message().as_string())
 
 
 def read_objects(haul: Haul) -> None:
@@ -427,13 +461,15 @@ def test_no_secret_is_found_anywhere(
     models_of(drive)
     program = make_program()
     execute_everywhere(drive, program)
-    dataset = improve(drive, program)
+    improve(drive, program)
+    exceed_a_budget(drive, program)
+    count_usage()
     mishandle_passwords(drive)
 
     read_pages(drive)
     read_api(drive)
-    for format in ("csv", "jsonl", "json"):
-        drive.haul.add_response(drive.browser.get(f"/api/v1/datasets/{dataset.pk}/export/?as={format}"))
+    read_exports(drive)
+    read_mails(haul)
     read_objects(haul)
     read_database(haul)
     read_files(haul, tmp_path)
@@ -460,5 +496,8 @@ def test_no_secret_is_found_anywhere(
     authorizations = {request.headers["authorization"] for request in provider.requests}
     assert authorizations == {f"Bearer {key}" for key in (KEPT_KEY, ENVIRONMENT_KEY, VECTORS_KEY)}
     assert messages
+    assert len(haul.of("mail")) == 1
+    streams = {place.split("/")[3] for place, text in haul.found if "/events/" in place and "event: " in text}
+    assert streams == {"executions", "evaluations", "imports", "optimizations"}
     assert haul.holding({"what is searched for is found": QUESTION})
     assert "\n".join(haul.holding(secrets)) == ""
