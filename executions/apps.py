@@ -16,6 +16,7 @@ class ExecutionsConfig(AppConfig):
         from executions.admin.program_page import add_to_program_page  # noqa: PLC0415  # models are there only now
         from executions.admin.usage import add_usage_to_pages  # noqa: PLC0415  # models are there only now
         from executions.checks import registrations  # noqa: PLC0415
+        from executions.graphql.types import add_upward_fields  # noqa: PLC0415
         from executions.selectors import monthly_costs  # noqa: PLC0415
         from executions.services import planning, process, reservations  # noqa: PLC0415
         from executions.services.charged import was_charged  # noqa: PLC0415
@@ -31,6 +32,7 @@ class ExecutionsConfig(AppConfig):
         add_evaluations_to_pages()
         add_lineage_to_pages()
         add_usage_to_pages()
+        add_upward_fields()
         after_changes(planning.forget)
         after_changes(process.forget_budgets)
         used_models(was_charged)

@@ -6,8 +6,9 @@ error, admin message).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -83,3 +84,14 @@ class Unavailable(DomainError):
 def all_of(problems: Sequence[Problem], *, code: str, message: str) -> Invalid:
     """One refusal that reports every problem at once."""
     return Invalid(code, message, problems=problems, field=problems[0].field)
+
+
+@contextmanager
+def named_as_in(body: Mapping[str, str]) -> Iterator[None]:
+    """Let what is refused here name its fields as the body does; `body` has their names by those of the service."""
+    try:
+        yield
+    except DomainError as error:
+        error.field = body.get(error.field, error.field)
+        error.problems = tuple(replace(one, field=body.get(one.field, one.field)) for one in error.problems)
+        raise

@@ -14,6 +14,7 @@ class OptimizationsConfig(AppConfig):
         from mlops.services.jobs import when_ended  # noqa: PLC0415
         from mlops.services.reservations import by_row, judge_reservations  # noqa: PLC0415
         from optimizations.admin.compiling import add_to_program_page  # noqa: PLC0415  # models are there only now
+        from optimizations.graphql.types import add_upward_fields  # noqa: PLC0415
         from optimizations.models import Optimization  # noqa: PLC0415
         from optimizations.selectors import compile_jobs, compiles_behind, prompts_found_with  # noqa: PLC0415
         from optimizations.services.ending import close_optimization, credits_used  # noqa: PLC0415
@@ -28,3 +29,4 @@ class OptimizationsConfig(AppConfig):
         add_timeline_source(compile_jobs)
         add_lineage_source(compiles_behind, prompts_found_with)
         add_to_program_page()
+        add_upward_fields()

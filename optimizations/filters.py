@@ -1,4 +1,4 @@
-"""Filters of the lists of optimizations and candidates."""
+"""By what lists of this app are filtered, on every edge."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import django_filters
 from django.db.models import QuerySet
 
 from mlops.models.jobs import STATE_CHOICES
-from optimizations.models import Candidate, Optimization
+from optimizations.models import Candidate, Optimization, Schedule
+from optimizations.models.schedules import VERB_CHOICES
 from optimizations.types import OptimizerName
 
 
@@ -43,3 +44,13 @@ class CandidateFilter(django_filters.FilterSet):  # type: ignore[misc]  # django
     class Meta:
         model = Candidate
         fields: list[str] = []
+
+
+class ScheduleFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
+    verb = django_filters.ChoiceFilter(choices=VERB_CHOICES)
+    is_enabled = django_filters.BooleanFilter()
+    user = django_filters.UUIDFilter(field_name="user_id")
+
+    class Meta:
+        model = Schedule
+        fields: tuple[str, ...] = ()

@@ -53,7 +53,7 @@ def in_detail(row: Optimization) -> dict[str, Any]:
         "token_usage": row.token_usage,
         "baseline_evaluation": _id(row.baseline_evaluation_id),
         "best_evaluation": _id(row.best_evaluation_id),
-        "comparison": _comparison(row.comparison),
+        "comparison": comparison_told(row.comparison),
         "source": {"kind": row.source_kind, "id": _id(row.source_id)} if row.source_kind else None,
     }
 
@@ -67,7 +67,7 @@ def estimate_as_json(estimate: OptimizationEstimate | Mapping[str, Any]) -> dict
     return told
 
 
-def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
+def comparison_told(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
     if not comparison:
         return None
     return {**comparison, **{name: with_usd(comparison[name]) for name in ("baseline", "candidate")}}

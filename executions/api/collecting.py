@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from datasets.api.serializers import DatasetSerializer
 from datasets.models import TYPE_CHOICES, Dataset
-from executions.api.filters import within_the_calendar
+from executions.filters import within_the_calendar
 from executions.services.collecting import MAX_EXAMPLES, collect_examples
 from mlops.api.serializers import StrictSerializer
 from mlops.api.viewsets import RecordViewSet

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from executions.api import evaluation_representation as shown
+from executions import evaluation_representation as shown
 from executions.api.serializers import ExecutionErrorSerializer, ProgramReferenceSerializer
 from executions.models import Evaluation, EvaluationItem
 from executions.models.evaluations import FINISH_REASON_CHOICES

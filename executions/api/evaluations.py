@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-import django_filters
 from django.db.models import QuerySet
-from django.db.models.fields.json import KeyTransform
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -17,89 +14,27 @@ from rest_framework.response import Response
 
 from datasets.models import Dataset
 from datasets.selectors import access_dataset
-from executions.api import evaluation_representation as shown
+from executions import evaluation_representation as shown
 from executions.api import evaluation_serializers as bodies
-from executions.api.filters import within_the_calendar
-from executions.models import Evaluation, EvaluationItem, EvaluationScore
+from executions.filters import EvaluationFilter, EvaluationItemFilter
+from executions.models import Evaluation, EvaluationItem
+from executions.representation import with_usd
 from executions.selectors import access_evaluation, access_metric
 from executions.services import cancel_evaluation, compare_evaluations, estimate_evaluation, evaluate_program
 from mlops.api.documented import ONCE, location_of
 from mlops.api.streams import detail_view, events_view
 from mlops.api.viewsets import RecordViewSet
-from mlops.errors import Invalid
+from mlops.errors import named_as_in
 from mlops.models import User
-from mlops.models.jobs import STATE_CHOICES
 from mlops.querysets import Viewer
 from mlops.selectors import access
 from mlops.services.idempotency import once
-from programs.api.arguments import named_as_in, referred
+from programs.api.arguments import referred
 from programs.api.bodies import EmptyBody
 from programs.models import Program, PromptSet
 from programs.selectors import access_language_model, access_program
 
 LOCATION = location_of("it")
-
-
-class EvaluationFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
-    """`program` and `dataset` are ids or names; `after` and `before` bound the time of creation."""
-
-    program = django_filters.CharFilter(method="of_named")
-    dataset = django_filters.CharFilter(method="of_named")
-    metric = django_filters.UUIDFilter(field_name="metrics")
-    state = django_filters.MultipleChoiceFilter(choices=STATE_CHOICES)
-    user = django_filters.UUIDFilter(field_name="user_id")
-    source = django_filters.UUIDFilter(field_name="source_id")
-    after = django_filters.IsoDateTimeFilter(
-        field_name="created_at", lookup_expr="gte", validators=[within_the_calendar]
-    )
-    before = django_filters.IsoDateTimeFilter(
-        field_name="created_at", lookup_expr="lt", validators=[within_the_calendar]
-    )
-
-    class Meta:
-        model = Evaluation
-        fields: tuple[str, ...] = ()
-
-    def of_named(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        try:
-            return rows.filter(**{f"{name}_id": UUID(value)})
-        except ValueError:
-            return rows.filter(**{f"{name}__name": value})
-
-
-class EvaluationItemFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
-    """`error` is a code, or `true` or `false` for any or none; `max_score` is of `metric`, by default of the first."""
-
-    evaluation = django_filters.UUIDFilter(field_name="evaluation_id")
-    example = django_filters.UUIDFilter(field_name="example_id")
-    error = django_filters.CharFilter(method="of_error")
-    metric = django_filters.CharFilter(method="as_it_is")
-    max_score = django_filters.NumberFilter(method="of_score")
-
-    class Meta:
-        model = EvaluationItem
-        fields: tuple[str, ...] = ()
-
-    def of_error(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        if value in ("true", "false"):
-            return rows.exclude(error_code="") if value == "true" else rows.filter(error_code="")
-        return rows.filter(error_code=value)
-
-    def as_it_is(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        return rows
-
-    def of_score(self, rows: QuerySet[Any], name: str, value: Any) -> QuerySet[Any]:
-        given = self.form.cleaned_data
-        evaluation = given.get("evaluation")
-        if evaluation is None:
-            raise Invalid("required", _("Say of which evaluation."), field="evaluation")
-        scores = EvaluationScore.objects.filter(evaluation=evaluation).order_by("position")
-        metric = given.get("metric") or scores.values_list("metric__name", flat=True).first()
-        if metric is None:
-            return rows.none()
-        scored = rows.annotate(its_score=KeyTransform(metric, "scores"))
-        poor: QuerySet[Any] = scored.filter(its_score__lte=float(value))
-        return poor
 
 
 class EvaluateViewSet(RecordViewSet):
@@ -146,7 +81,7 @@ class EvaluateViewSet(RecordViewSet):
         asked = self._asked(program, self.arguments())
         with named_as_in(bodies.EVALUATE_NAMES):
             estimate = estimate_evaluation(**asked)
-        return Response(shown.with_usd(estimate.as_json()))
+        return Response(with_usd(estimate.as_json()))
 
     def _asked(self, program: Program, given: dict[str, Any]) -> dict[str, Any]:
         """The body as the service takes it; what it names are rows that the actor may see."""

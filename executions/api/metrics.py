@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import django_filters
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -12,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.api import metrics_serializers as bodies
+from executions.filters import MetricFilter
 from executions.models import Metric
-from executions.models.metrics import METRIC_KIND_CHOICES
 from executions.policies import metric_policy
 from executions.selectors import access_metric
 from executions.services import metrics as services
@@ -23,17 +22,6 @@ from mlops.api.viewsets import Creates, Deletes, Updates
 from mlops.models import User
 from programs.api.arguments import referred
 from programs.selectors import access_language_model, access_program
-
-
-class MetricFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
-    name = django_filters.CharFilter()
-    kind = django_filters.ChoiceFilter(choices=METRIC_KIND_CHOICES)
-    version = django_filters.NumberFilter()
-    frozen = django_filters.BooleanFilter(field_name="frozen_at", lookup_expr="isnull", exclude=True)
-
-    class Meta:
-        model = Metric
-        fields: tuple[str, ...] = ()
 
 
 class MetricViewSet(Creates, Updates, Deletes, Reverts):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-import django_filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.filters import within_the_calendar
+from executions.filters import CostCorrectionFilter, RepricingFilter, within_the_calendar
 from executions.models import CostCorrection, Repricing, RepricingDay
 from executions.policies import repricing_policy
 from executions.services.repricing import apply_repricing, cancel_repricing, reprice
@@ -21,7 +20,6 @@ from mlops.api.serializers import DecimalStringField, RecordSerializer, StrictSe
 from mlops.api.streams import detail_view, events_view
 from mlops.api.viewsets import RecordViewSet
 from mlops.models import LanguageModel, User
-from mlops.models.jobs import STATE_CHOICES
 from mlops.selectors import access
 from mlops.types import PICO_PER_USD
 from programs.api.arguments import referred
@@ -93,25 +91,6 @@ class CostCorrectionSerializer(RecordSerializer):
             "credits_refunded",
         )  # fmt: skip
         read_only_fields = fields
-
-
-class RepricingFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
-    state = django_filters.MultipleChoiceFilter(choices=STATE_CHOICES)
-    dry_run = django_filters.BooleanFilter()
-    preview = django_filters.UUIDFilter(field_name="preview_id")
-
-    class Meta:
-        model = Repricing
-        fields: tuple[str, ...] = ()
-
-
-class CostCorrectionFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
-    repricing = django_filters.UUIDFilter(field_name="repricing_id")
-    execution = django_filters.UUIDFilter(field_name="execution_id")
-
-    class Meta:
-        model = CostCorrection
-        fields: tuple[str, ...] = ()
 
 
 class RepricingViewSet(RecordViewSet):

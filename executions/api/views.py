@@ -20,7 +20,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.api.execute import reply_to
-from executions.api.filters import ExecutionFilter, FeedbackFilter
 from executions.api.lineage import LineageSerializer
 from executions.api.schema import NOT_COVERED
 from executions.api.serializers import (
@@ -30,6 +29,7 @@ from executions.api.serializers import (
     RefundWriteSerializer,
     ReplayWriteSerializer,
 )
+from executions.filters import ExecutionFilter, FeedbackFilter
 from executions.models import Execution, Feedback
 from executions.representation import in_detail
 from executions.selectors import access_execution

@@ -45,6 +45,9 @@ MAX_DEPTH = 15
 MAX_ALIASES = 50
 MAX_COST = 20_000
 MAX_PROBLEMS = 20
+CHILDREN = 20
+"""Rows of a page of a list below a row, unless told."""
+
 SHORT_LIST = 20
 """What a list without pages, such as the fields of a signature, is counted as."""
 
@@ -168,20 +171,20 @@ class _Scale:
             return Weight(1, 1)  # introspection has its own rule
         field = parent.fields[node.name.value]
         below = self._set(node.selection_set, get_named_type(field.type))
-        return Weight(1 + below.depth, 1 + self._times(node, field) * below.cost)
+        return Weight(1 + below.depth, 1 + self._times(node, field, parent) * below.cost)
 
-    def _times(self, node: FieldNode, field: Any) -> int:
+    def _times(self, node: FieldNode, field: Any, parent: Any) -> int:
         """How often what is below a field may be resolved."""
         if "first" in field.args:
-            return self._page(node)
+            return self._page(node, PAGE_SIZE if parent is self._schema.query_type else CHILDREN)
         is_list = isinstance(field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type, GraphQLList)
         return SHORT_LIST if is_list and get_named_type(field.type).name[-4:] != "Edge" else 1
 
-    def _page(self, node: FieldNode) -> int:
+    def _page(self, node: FieldNode, default: int) -> int:
         given = next((one.value for one in node.arguments or () if one.name.value == "first"), None)
-        size: Any = PAGE_SIZE
+        size: Any = default
         if isinstance(given, IntValueNode):
             size = int(given.value)
         elif isinstance(given, VariableNode):
-            size = self._variables.get(given.name.value, PAGE_SIZE)
-        return min(size, MAX_PAGE_SIZE) if isinstance(size, int) and size > 0 else PAGE_SIZE
+            size = self._variables.get(given.name.value, default)
+        return min(size, MAX_PAGE_SIZE) if isinstance(size, int) and size > 0 else default

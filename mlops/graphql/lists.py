@@ -16,6 +16,7 @@ from graphene_django.forms.converter import convert_form_field
 from rest_framework.filters import SearchFilter
 
 from mlops.errors import Invalid, Problem, all_of
+from mlops.graphql.limits import CHILDREN
 from mlops.graphql.peers import children_of, peers_of, together
 from mlops.graphql.records import Record, actor_of, record_of
 from mlops.selectors.keysets import MAX_PAGE_SIZE, PAGE_SIZE, Keyset
@@ -25,6 +26,8 @@ PAGING = frozenset({"first", "after", "order_by", "search"})
 
 class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no types
     """A connection of the records of a type, its arguments read from how the type is listed."""
+
+    page_size = PAGE_SIZE
 
     def __init__(self, type_: Any, **options: Any) -> None:
         self._listing = type_
@@ -46,7 +49,7 @@ class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no type
     def _arguments(self) -> dict[str, tuple[Any, str | None]]:
         listed = self.record._meta.listed
         found: dict[str, tuple[Any, str | None]] = {
-            "first": (graphene.Int, f"Rows of the page, {PAGE_SIZE} unless told, at most {MAX_PAGE_SIZE}."),
+            "first": (graphene.Int, f"Rows of the page, {self.page_size} unless told, at most {MAX_PAGE_SIZE}."),
             "after": (graphene.String, "The `endCursor` of the page before."),
         }
         if listed.orderings:
@@ -59,12 +62,19 @@ class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no type
 
     def _resolve(self, root: Any, info: Any, **given: Any) -> Any:
         kind = self.record
-        first = _page_size(given.get("first"))
+        first = self._page_size(given.get("first"))
         keyset = Keyset.of(_listed(kind, info, given))
         if after := given.get("after"):
             keyset = keyset.behind(after)
         rows = self.read(root, keyset, first + 1, given)
         return _page(kind, keyset, rows[:first], has_more=len(rows) > first, is_first=not after)
+
+    def _page_size(self, first: int | None) -> int:
+        if first is None:
+            return self.page_size
+        if not 1 <= first <= MAX_PAGE_SIZE:
+            raise Invalid("page_size_invalid", _("A page has 1 to 200 rows."), field="first")
+        return first
 
     def read(self, root: Any, keyset: Keyset, size: int, given: Mapping[str, Any]) -> list[Any]:
         """Hook: at most `size` rows of `keyset`."""
@@ -80,6 +90,8 @@ class Rows(_Connection):
 
 class Children(_Connection):
     """The records that point at a row by their foreign key `key`; one query for all rows of its list."""
+
+    page_size = CHILDREN
 
     def __init__(self, type_: Any, key: str, **options: Any) -> None:
         self._key = key
@@ -159,14 +171,6 @@ def _ordering(listed: Any, asked: str | None) -> tuple[str, ...]:
         message = _("Lists can be ordered by: %(columns)s.") % {"columns": ", ".join(listed.orderings)}
         raise Invalid("ordering_unknown", message, field="order_by")
     return (asked,)
-
-
-def _page_size(first: int | None) -> int:
-    if first is None:
-        return PAGE_SIZE
-    if not 1 <= first <= MAX_PAGE_SIZE:
-        raise Invalid("page_size_invalid", _("A page has 1 to 200 rows."), field="first")
-    return first
 
 
 def _page(kind: type[Record], keyset: Keyset, rows: list[Any], *, has_more: bool, is_first: bool) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import graphene
 
+from mlops.graphql.records import Node, any_row
 from mlops.graphql.scalars import Decimal, JSONObject, units_of
 from mlops.graphql.types import (
     MICRO,
@@ -18,9 +19,9 @@ from mlops.graphql.types import (
     ModelPriceType,
     UserType,
 )
-from mlops.graphql.verbs import VerbMutation, by_id
+from mlops.graphql.verbs import Reference, VerbMutation, by_id
 from mlops.models import ApiToken, Budget, LanguageModel, ModelPrice, User
-from mlops.services import budgets, credits, language_models, price_imports, prices, tokens, users
+from mlops.services import budgets, credits, language_models, price_imports, prices, reverting, tokens, users
 from mlops.services.credits import line_key
 from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD
 
@@ -133,6 +134,14 @@ def _import_prices(**given: Any) -> dict[str, Any]:
 
 
 class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no types
+    revert = VerbMutation(
+        reverting.revert,
+        gives={"node": Node},
+        takes={
+            "row": Reference(any_row, description="The id of a record that has a history."),
+            "state": graphene.Int(required=True, description="The number of the state to go back to."),
+        },
+    )
     create_user = VerbMutation(
         users.create_user,
         gives={"user": UserType},
@@ -142,6 +151,7 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         users.update_user,
         gives={"user": UserType},
         takes={"user": USER, **USER_FIELDS},
+        clears=("rate_limit",),
         perform=_with_fields(users.update_user, "user"),
     )
     deactivate_user = VerbMutation(users.deactivate_user, **ONE_USER)
@@ -215,6 +225,7 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         language_models.update_language_model,
         gives={"language_model": LanguageModelType},
         takes={"model": MODEL, **MODEL_FIELDS},
+        clears=("supports_tools", "supports_json_schema"),
         perform=_with_fields(language_models.update_language_model, "model"),
     )
     delete_language_model = VerbMutation(language_models.delete_language_model, gives={}, takes={"model": MODEL})

@@ -25,13 +25,15 @@ from uuid import UUID
 
 import graphene
 from django.db.models import CharField, Model, QuerySet, Value
+from django.utils.translation import gettext as _
 from graphene_django import DjangoObjectType
 from graphene_django.types import DjangoObjectTypeOptions
 
+from mlops.errors import NotFound
 from mlops.graphql.peers import target_of, together
 from mlops.graphql.scalars import Heavy
 from mlops.models import User
-from mlops.selectors import not_found
+from mlops.selectors import access, not_found
 
 
 def actor_of(info: Any) -> User:
@@ -109,7 +111,7 @@ class Record(DjangoObjectType):  # type: ignore[misc]  # graphene has no types
             interfaces=(Node,),
             **options,
         )
-        for column in heavy:
+        for column in set(heavy) - vars(cls).keys():  # what is declared reads its column itself
             _meta.fields[column] = Heavy(_meta.fields[column].type, column)
         Record.kinds.append(cls)
 
@@ -185,6 +187,18 @@ def record_of(type_: Any) -> type[Record]:
 def add_field(kind: type[Record], name: str, field: graphene.Field) -> None:
     """Hook: give a lower app's type a field that leads up. To be called before the schema is built."""
     kind._meta.fields[name] = field
+
+
+def any_row(*, actor: User, ref: str) -> Any:
+    """The row with this id, in whatever table, if there is one for `actor`. Raises `NotFound` (`not_found`)."""
+    try:
+        key = UUID(ref)
+    except ValueError:
+        key = None
+    kind = _kind_of(key) if key else None
+    if key is None or kind is None:
+        raise NotFound("not_found", _("There is no such row."))
+    return access(kind._meta.model, actor=actor, id=key)
 
 
 def _kind_of(key: UUID) -> type[Record] | None:

@@ -14,12 +14,13 @@ says.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import graphene
 from django.db.models import Model
+from graphene.types.inputobjecttype import InputObjectTypeContainer
 
 from mlops.errors import NotFound
 from mlops.graphql.errors import UserError, domain_error_of, user_errors
@@ -68,7 +69,8 @@ class VerbMutation(graphene.Field):  # type: ignore[misc]  # graphene has no typ
     """The mutation of a verb; see the module.
 
     `perform(actor=, **arguments)` stands in for the service where the inputs need another shape than its arguments
-    have, and calls it. What is returned is the first of `gives`, or a mapping of all of them.
+    have, and calls it. What is returned is the first of `gives`, or a mapping of all of them. An input of null is left
+    out, unless `clears` names it: there null is a value, which takes away what there was.
     """
 
     def __init__(
@@ -77,14 +79,15 @@ class VerbMutation(graphene.Field):  # type: ignore[misc]  # graphene has no typ
         *,
         gives: Mapping[str, Any],
         takes: Mapping[str, Any],
-        name: str = "",
+        clears: Collection[str] = (),
         perform: Callable[..., Any] | None = None,
     ) -> None:
         self.verb = verb_of(service)
         self.takes = takes
+        self._clears = frozenset(clears)
         self._gives = tuple(gives)
         self._perform = perform or service
-        title = "".join(part.capitalize() for part in (name or self.verb.name).split("_"))
+        title = "".join(part.capitalize() for part in self.verb.name.split("_"))
         self._payload = _payload(f"{title}Payload", gives)
         super().__init__(
             self._payload,
@@ -112,9 +115,18 @@ class VerbMutation(graphene.Field):  # type: ignore[misc]  # graphene has no typ
     def _arguments(self, actor: Any, input: Mapping[str, Any]) -> dict[str, Any]:
         arguments = {}
         for name, value in input.items():
+            if value is None and name not in self._clears:
+                continue
             kind = self.takes[name]
-            arguments[name] = kind.row_of(actor, value, name) if isinstance(kind, Reference) else value
+            arguments[name] = kind.row_of(actor, value, name) if isinstance(kind, Reference) else _given(value)
         return arguments
+
+
+def _given(value: Any) -> Any:
+    """What was sent, without the nulls of its input objects; in JSON a null is a value."""
+    if isinstance(value, InputObjectTypeContainer):
+        return {name: _given(one) for name, one in value.items() if one is not None}
+    return [_given(one) for one in value] if isinstance(value, list) else value
 
 
 def _description(service: Callable[..., Any]) -> str:

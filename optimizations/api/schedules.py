@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import django_filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -14,6 +13,7 @@ from rest_framework.response import Response
 from mlops.api.history import Reverts
 from mlops.api.serializers import RecordSerializer, StrictSerializer
 from mlops.api.viewsets import Creates, Deletes, Updates
+from optimizations.filters import ScheduleFilter
 from optimizations.models import Schedule
 from optimizations.models.schedules import VERB_CHOICES
 from optimizations.services import running_schedules, schedules
@@ -64,16 +64,6 @@ class ScheduleBody(StrictSerializer):
     deploy_if_better = serializers.BooleanField(
         required=False, help_text="Deploy the result of a compile that is proven better at 95 %."
     )
-
-
-class ScheduleFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
-    verb = django_filters.ChoiceFilter(choices=VERB_CHOICES)
-    is_enabled = django_filters.BooleanFilter()
-    user = django_filters.UUIDFilter(field_name="user_id")
-
-    class Meta:
-        model = Schedule
-        fields: tuple[str, ...] = ()
 
 
 class ScheduleViewSet(Creates, Updates, Deletes, Reverts):

@@ -19,6 +19,7 @@ from executions.selectors import access_metric
 from mlops.api.documented import ONCE, location_of
 from mlops.api.streams import detail_view, events_view
 from mlops.api.viewsets import RecordViewSet
+from mlops.errors import named_as_in
 from mlops.models import User
 from mlops.querysets import Viewer
 from optimizations import services
@@ -29,7 +30,7 @@ from optimizations.policies import optimization_policy
 from optimizations.representation import in_detail
 from optimizations.selectors import JOINED, access_optimization, offered_optimizers, optimizers_not_offered
 from optimizations.types import Budget
-from programs.api.arguments import named_as_in, referred
+from programs.api.arguments import referred
 from programs.api.serializers import ProgramSerializer
 from programs.selectors import access_language_model, access_program
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
-from mlops.errors import DomainError, Invalid, NotFound
+from mlops.errors import Invalid, NotFound
 from mlops.models import User
 from programs.models import Program
 from programs.selectors import access_language_model, access_program, access_signature
@@ -25,17 +23,6 @@ def referred(field: str, access: Callable[..., T], *, actor: User, ref: str) -> 
         return access(actor=actor, ref=ref)
     except NotFound as error:
         raise Invalid(error.code, error.message, field=field) from None
-
-
-@contextmanager
-def named_as_in(body: Mapping[str, str]) -> Iterator[None]:
-    """Let what is refused here name its fields as the body does; `body` has their names by those of the service."""
-    try:
-        yield
-    except DomainError as error:
-        error.field = body.get(error.field, error.field)
-        error.problems = tuple(replace(one, field=body.get(one.field, one.field)) for one in error.problems)
-        raise
 
 
 def referred_program(actor: User, ref: str, field: str = "program") -> Program:

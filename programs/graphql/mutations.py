@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import graphene
-from django.db import transaction
 
 from mlops.graphql.scalars import JSONObject
 from mlops.graphql.verbs import Reference, VerbMutation, by_id
@@ -87,11 +86,8 @@ def _signature(service: Any) -> Any:
 
 
 def _create_prompt_version(*, actor: Any, activate: bool = False, **given: Any) -> Any:
-    with transaction.atomic():
-        created = services.create_prompt_version(actor=actor, **given)
-        if not activate:
-            return created
-        return services.activate_prompt_version(actor=actor, prompt_version=created)
+    write = services.set_prompt if activate else services.create_prompt_version
+    return write(actor=actor, **given)
 
 
 class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no types
@@ -111,6 +107,7 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         services.update_program,
         gives={"program": ProgramType},
         takes={"program": PROGRAM, **CHANGES, "group": GROUP},
+        clears=("credits_per_execution", "group"),
         perform=_update_program,
     )
     delete_program = VerbMutation(services.delete_program, gives={}, takes={"program": PROGRAM})
@@ -144,6 +141,7 @@ class Mutation(graphene.ObjectType):  # type: ignore[misc]  # graphene has no ty
         services.update_module,
         gives={"module": ModuleType},
         takes={"module": MODULE_ROW, **MODULE, "signature": SIGNATURE, "language_model": LANGUAGE_MODEL},
+        clears=("signature", "language_model"),
     )
     remove_module = VerbMutation(services.remove_module, gives={}, takes={"module": MODULE_ROW})
     add_connection = VerbMutation(

@@ -214,3 +214,21 @@ COMMANDS: Mapping[str, str] = {
     "demo": "calls the other commands, then REST",
     "load_sample": "makes the sample by verbs, as the operator",
 }
+
+NO_MUTATION: Mapping[str, str] = {
+    "aexecute_program": "execute_program for callers on an event loop",
+    "change_own_password": "passwords are typed into the admin site",
+    "create_group": "groups are the admin site's",
+    "create_result_version": "part of a compile that has ended",
+    "delete_group": "groups are the admin site's",
+    "ensure_default_model": "done at the first start",
+    "import_corpus": "files come in over REST",
+    "import_dataset": "files come in over REST",
+    "repair_balance": "a command of operators",
+    "rotate_secrets": "a command of operators",
+    "set_password": "passwords are typed into the admin site",
+    "set_prompt": "createPromptVersion with activate does it",
+    "unlock_login": "the admin site's",
+    "update_group": "groups are the admin site's",
+}
+"""Verbs without a mutation."""

@@ -8,7 +8,17 @@ import pytest
 
 from mlops.verbs import verb, verb_of
 from tests.policies.edges import Edge, all_edges
-from tests.policies.listed import ADMIN, ADMIN_VERBS, COMMAND_VERBS, COMMANDS, REST, REST_VERBS, TASK_VERBS, TASKS
+from tests.policies.listed import (
+    ADMIN,
+    ADMIN_VERBS,
+    COMMAND_VERBS,
+    COMMANDS,
+    NO_MUTATION,
+    REST,
+    REST_VERBS,
+    TASK_VERBS,
+    TASKS,
+)
 from tests.policies.registered import policies, services, verbs
 from tests.policies.table import READING, TABLE, scope_of
 
@@ -99,6 +109,12 @@ def test_every_verb_needs_the_scope_of_the_table() -> None:
 def test_every_way_in_is_mapped(edge: Edge) -> None:
     assert bool(edge.verbs) != bool(edge.reason), "map it to a verb, or list it with a reason"
     assert set(edge.verbs) <= {verb.name for verb in verbs()}
+
+
+def test_every_verb_has_its_mutation_or_a_reason() -> None:
+    mutations = {name for edge in all_edges() if edge.name.startswith("mutation ") for name in edge.verbs}
+
+    assert {verb.name for verb in verbs()} - mutations == set(NO_MUTATION)
 
 
 def test_nothing_is_listed_that_is_not_there() -> None:

@@ -43,3 +43,4 @@ sends(
         "inputPrice": "1", "cachedInputPrice": "0.5", "outputPrice": "2",
     },
 )  # fmt: skip
+sends("refund_execution", lambda known: {"execution": row(known), "credits": "0.00001"})

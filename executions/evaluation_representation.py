@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from executions.representation import time_of, usage_told, usd
 from executions.models import Evaluation, EvaluationItem, EvaluationScore
+from executions.representation import time_of, usage_told, usd, versioned, with_usd
 from executions.services.evaluations.comparing import Change, EvaluationComparison, Side, Spread
 
 
@@ -99,15 +99,6 @@ def comparison(found: EvaluationComparison) -> dict[str, Any]:
     }
 
 
-def with_usd(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Limits or an estimate, with the cost in dollars under a name that says so."""
-    told = {name: value for name, value in values.items() if name != "cost"}
-    if "cost" not in values:
-        return told
-    cost = values["cost"]
-    return {**told, "cost_usd": [usd(amount) for amount in cost] if isinstance(cost, list) else usd(cost)}
-
-
 def trace(value: dict[str, Any] | None) -> dict[str, Any] | None:
     if value is None:
         return None
@@ -169,8 +160,3 @@ def _error(row: EvaluationItem) -> dict[str, str] | None:
     if not row.error_code:
         return None
     return {"code": row.error_code, "message": row.error_message, "module": row.error_module}
-
-
-def versioned(row: Any) -> dict[str, Any]:
-    """Which version of what a row refers to."""
-    return {"id": str(row.pk), "name": row.name, "version": row.version}
