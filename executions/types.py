@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from mlops.types import JobState, TokenUsage
 
@@ -89,6 +89,24 @@ class RunResult:
     def _cost_of(self, model: str) -> dict[str, int | None]:
         known = self.known_costs.get(model, 0)
         return {"cost": None, "known_cost": known} if model in self.unpriced else {"cost": known}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A module of an execution that is read while it runs has begun or ended."""
+
+    module: str
+    state: Literal["started", "completed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some text of an output field, as it comes. All pieces of a field are together its text as the language model gave
+    it, without margins and before it is parsed."""
+
+    module: str
+    field: str
+    text: str
 
 
 class MetricKind(StrEnum):

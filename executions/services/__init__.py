@@ -1,4 +1,5 @@
-"""The verbs of executions. `execute_program` and `aexecute_program` are also the Python interface of the product."""
+"""The verbs of executions. `execute_program`, `aexecute_program` and `stream_execution` are also the Python
+interface of the product."""
 
 from executions.services.cancel import cancel_execution
 from executions.services.collecting import collect_examples
@@ -22,6 +23,7 @@ from executions.services.metrics import (
 )
 from executions.services.refund import refund_execution
 from executions.services.replay import replay_execution
+from executions.services.streaming import stream_execution
 
 __all__ = [
     "aexecute_program",
@@ -40,6 +42,7 @@ __all__ = [
     "refund_execution",
     "replay_execution",
     "run_evaluation_here",
+    "stream_execution",
     "sweep",
     "try_metric",
     "update_metric",

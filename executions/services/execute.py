@@ -20,11 +20,13 @@ from executions.models import Execution
 from executions.services import doorbell, planning, process
 from executions.services.planning import Plan
 from executions.services.process import ExecutionProcess
+from executions.services.running import Running
 from executions.services.writer import Start
 from executions.types import Mode, Source
 from mlops.encoding import encoded
 from mlops.models import IdempotencyRecord, User
 from mlops.policies import language_model_policy
+from mlops.runtime.listening import Listener
 from mlops.sanitiser import refuse_unstorable
 from mlops.selectors import enabled_language_model
 from mlops.services.budgets import Exhausted
@@ -73,6 +75,13 @@ class Answer:
     balance: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The request was made before, with the same key, and has its execution."""
+
+    execution_id: UUID
+
+
 class Options(TypedDict, total=False):
     """What a caller may say besides program and input; see `Request`. Modes may be given as text."""
 
@@ -94,7 +103,7 @@ def execute_program(
     worker may take it. Raises `DomainError`: what is wrong with the input, the right to execute, missing credits; a run
     that fails is no exception but an execution in state `failed`.
     """
-    request = _request(program, input, options)
+    request = request_for(program, input, options)
     return process.ensure_started().submit(answer(actor, request)).result().execution
 
 
@@ -103,14 +112,13 @@ async def aexecute_program(
     *, actor: User, program: str | Program, input: Mapping[str, Any], **options: Unpack[Options]
 ) -> Execution:
     """`execute_program` for callers on an event loop; it holds no thread while the model thinks."""
-    request = _request(program, input, options)
+    request = request_for(program, input, options)
     here = await process.aensure_started()
-    if here.loop is asyncio.get_running_loop():
-        return (await answer(actor, request)).execution
-    return (await asyncio.wrap_future(here.submit(answer(actor, request)))).execution
+    return (await here.awaited(answer(actor, request))).execution
 
 
-def _request(program: str | Program, input: Mapping[str, Any], options: Options) -> Request:
+def request_for(program: str | Program, input: Mapping[str, Any], options: Options) -> Request:
+    """The request of a caller in Python."""
     reference = str(program.pk) if isinstance(program, Program) else program
     arguments: dict[str, Any] = {**options}
     arguments["mode"] = Mode(options.get("mode", Mode.SYNC))
@@ -120,10 +128,24 @@ def _request(program: str | Program, input: Mapping[str, Any], options: Options)
 
 async def answer(actor: User, request: Request) -> Answer:
     """Admit, run or queue, and wait as long as the caller does. Runs on the process's event loop."""
+    admitted = await admit(actor, request)
+    if isinstance(admitted, Execution):
+        return Answer(admitted)
+    if isinstance(admitted, Repeated):
+        return await answer_again(admitted, request)
+    await asyncio.wait({admitted.ended}, timeout=request.wait_s)
+    return answer_of(admitted)
+
+
+async def admit(actor: User, request: Request, listener: Listener | None = None) -> Running | Execution | Repeated:
+    """Check and store a new execution, and run it here, where `listener` hears it, or leave it to a worker.
+
+    Runs on the process's event loop. Raises `DomainError`: then nothing was stored.
+    """
     here = process.present()
     assert here is not None  # whoever got here went through it
     _check_request(request)
-    plan = await _plan(here, actor, request)
+    plan = await allowed_plan(here, actor, request)
     values = plan.built.inputs.validate(request.input)
     if actor.is_stopped_by_credits:
         plan.check_length(encoded(values))
@@ -148,16 +170,32 @@ async def answer(actor: User, request: Request) -> Answer:
     if request.mode is Mode.ASYNC:
         if here.is_claiming or not settings.SIGNET_IS_EMBEDDED:
             doorbell.ring()
-        return Answer(execution)
-    running = here.run(execution, plan, hold)
-    await asyncio.wait({running.ended}, timeout=request.wait_s)
+        return execution
+    return here.run(execution, plan, hold, listener)
+
+
+def answer_of(running: Running) -> Answer:
+    """The execution as far as it has got here. Raises what kept its end from being stored."""
     if running.failure is not None:
         raise running.failure  # the answer is not durable: whoever asks must not take it for stored
     return Answer(running.execution, balance=running.balance)
 
 
-async def _admitted(here: ExecutionProcess, actor: User, request: Request, execution: Execution) -> Answer | None:
-    """None once the execution is stored; the answer of the request that had spent its idempotency key otherwise."""
+async def answer_again(repeated: Repeated, request: Request) -> Answer:
+    """The execution of an earlier request, waited for as if it were this caller's own."""
+    here = process.present()
+    assert here is not None
+    if request.mode is Mode.SYNC:
+        await here.watchers.ended(repeated.execution_id, request.wait_s)
+    rows = Execution.objects.select_related("program").filter(pk=repeated.execution_id)
+    execution = await here.database.run(rows.first)
+    if execution is None:
+        raise execution_not_found()
+    return Answer(execution, is_repeated=True)
+
+
+async def _admitted(here: ExecutionProcess, actor: User, request: Request, execution: Execution) -> Repeated | None:
+    """None once the execution is stored; the earlier request that had spent its idempotency key otherwise."""
     is_limited = actor.is_stopped_by_credits
     while not await here.admit(Start(execution, is_limited, _idempotency(actor, request, execution))):
         if earlier := await _earlier(here, actor, request):
@@ -174,7 +212,7 @@ def _check_request(request: Request) -> None:
         raise invalid_option("assignment_key", _("At most 200 characters."))
 
 
-async def _plan(here: ExecutionProcess, actor: User, request: Request) -> Plan:
+async def allowed_plan(here: ExecutionProcess, actor: User, request: Request) -> Plan:
     """The plan, if `actor` may execute it now."""
     if request.language_model:
         language_model_policy.check(actor, "view")  # here, since many actors may share the reading below
@@ -238,19 +276,12 @@ def _idempotency(actor: User, request: Request, execution: Execution) -> Idempot
     )
 
 
-async def _earlier(here: ExecutionProcess, actor: User, request: Request) -> Answer | None:
-    """The execution that the spent key stands for, waited for as if it were this caller's own; None when the key has
-    become free in the meantime."""
+async def _earlier(here: ExecutionProcess, actor: User, request: Request) -> Repeated | None:
+    """What the spent key stands for; None when it has become free in the meantime. Raises `Conflict` for another one."""
     spent = IdempotencyRecord.objects.live().filter(user_id=actor.pk, key=request.idempotency_key)
     record = await here.database.run(spent.first)
     if record is None:
         return None
     if record.digest != request.digest():
         raise key_reused()
-    if request.mode is Mode.SYNC:
-        await here.watchers.ended(record.subject_id, request.wait_s)
-    rows = Execution.objects.select_related("program").filter(pk=record.subject_id)
-    execution = await here.database.run(rows.first)
-    if execution is None:
-        raise execution_not_found()
-    return Answer(execution, is_repeated=True)
+    return Repeated(record.subject_id)

@@ -35,6 +35,7 @@ from mlops.encoding import encoded
 from mlops.models.base import new_id
 from mlops.runtime.embeddings import aclose_embedding_models
 from mlops.runtime.engines import aclose_language_models
+from mlops.runtime.listening import Listener
 from mlops.runtime.loops import ExecutionEventLoop
 from mlops.services.budgets import BudgetKeeper, Exhausted, Hold
 from mlops.services.database import DatabaseThreads, serve_this_process
@@ -119,6 +120,12 @@ class ExecutionProcess:
         """Run `work` on this process's loop; callable from any other thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
+    async def awaited(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`, which runs on this process's loop, on whatever loop the caller is."""
+        if self.loop is asyncio.get_running_loop():
+            return await work
+        return await asyncio.wrap_future(self.submit(work))
+
     def wake(self) -> None:
         """The doorbell: something may be pending. Callable from any thread."""
         self.loop.call_soon_threadsafe(self._claims.wake)
@@ -137,13 +144,15 @@ class ExecutionProcess:
             raise shutting_down()
         return await self._writer.store(job)
 
-    def run(self, execution: Execution, plan: Plan, hold: Hold | None = None) -> Running:
+    def run(
+        self, execution: Execution, plan: Plan, hold: Hold | None = None, listener: Listener | None = None
+    ) -> Running:
         """Run an execution whose lease this process holds, in a task of its own: no client can undo it by leaving.
 
         `hold` is what was reserved of budgets for it; without one that is done first, and it fails where a budget does
-        not cover it.
+        not cover it. `listener` hears it run.
         """
-        running = self.running[execution.pk] = Running(execution, plan, hold)
+        running = self.running[execution.pk] = Running(execution, plan, hold, listener)
         task = asyncio.create_task(self._finish(running), name=f"execution-{execution.pk}")
         running.task = task
         self._tasks.add(task)

@@ -11,6 +11,7 @@ from executions.models import Execution
 from executions.runtime.run import partial_result, run
 from executions.services.planning import Plan
 from executions.types import ExecutionState, RunError, RunResult
+from mlops.runtime.listening import Listener
 from mlops.runtime.recorder import Recorder
 from mlops.services.budgets import Hold, Spent
 from mlops.services.credits import credits_owed
@@ -28,11 +29,12 @@ class Ending(Enum):
 class Running:
     """Runs one execution and makes the transition that its result calls for; storing it is somebody else's."""
 
-    def __init__(self, execution: Execution, plan: Plan, hold: Hold | None) -> None:
-        """`hold`: what was reserved of budgets; None when that is still to be done."""
+    def __init__(self, execution: Execution, plan: Plan, hold: Hold | None, listener: Listener | None = None) -> None:
+        """`hold`: what was reserved of budgets; None when that is still to be done. `listener` hears it run."""
         self.execution = execution
         self.plan = plan
         self.hold = hold
+        self._listener = listener
         self.recorder = Recorder()
         self.recorder.go_on_from(execution.token_usage, execution.prices)
         self._earlier_costs = dict(self.recorder.known_costs)
@@ -94,6 +96,7 @@ class Running:
                 models=self.plan.models,
                 deadline_s=self.plan.deadline_s,
                 recorder=self.recorder,
+                listener=self._listener,
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -127,12 +130,18 @@ class Running:
         where it is not, what was reserved if that is more."""
         fixed = self.plan.program.credits_per_execution
         if fixed is not None:
-            return int(fixed) if self.execution.state == ExecutionState.COMPLETED else 0
+            return int(fixed) if self._is_answered else 0
         return credits_owed(
             known_cost=result.known_cost,
             is_unpriced=result.cost is None,
             reserved=self.execution.credits_reserved,
         )
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whoever read the answer while it came and left before its end has had it, too."""
+        state = self.execution.state
+        return state == ExecutionState.COMPLETED or (state == ExecutionState.CANCELLED and self.recorder.has_told)
 
     def _keep_what_may_be_kept(self) -> None:
         """Personal data: a program says which of its executions keep input, output and trace."""

@@ -94,6 +94,8 @@ class Recorder:
         self.models: dict[str, dict[str, Any]] = {}
         self.waited_s = 0.0
         """Seconds spent waiting for language models, summed over concurrent calls."""
+        self.has_told = False
+        """Whether somebody was told something of an output while it came."""
         self.repeated_secrets: set[str] = set()
         """Secrets of ours that a provider said back; whoever takes the results out of here hides them."""
         self._began = time.perf_counter()

@@ -32,7 +32,7 @@ PLAIN_VIEWS: Mapping[str, str] = {
 """The one method that each view answers which is no viewset's, by its name or its address."""
 
 REST_VERBS: Mapping[str, tuple[str, ...]] = {
-    "POST /api/v1/programs/{ref}/execute/": ("execute_program", "aexecute_program"),
+    "POST /api/v1/programs/{ref}/execute/": ("execute_program", "aexecute_program", "stream_execution"),
     "POST /api/v1/prompt-versions/": ("set_prompt",),
 }
 """Verbs of plain views, and the second ones of viewsets, which say their first themselves."""
@@ -228,6 +228,7 @@ NO_MUTATION: Mapping[str, str] = {
     "rotate_secrets": "a command of operators",
     "set_password": "passwords are typed into the admin site",
     "set_prompt": "createPromptVersion with activate does it",
+    "stream_execution": "a mutation has one answer; what is read as it comes is REST's",
     "unlock_login": "the admin site's",
     "update_group": "groups are the admin site's",
 }

@@ -58,7 +58,7 @@ TABLE = (
         ),
     ),
     Line("deploy to production, roll back", INSIDE, ("deploy_program", "roll_back_program")),
-    Line("execute", OWN, ("execute_program", "aexecute_program")),
+    Line("execute", OWN, ("execute_program", "aexecute_program", "stream_execution")),
     Line("cancel, replay, rate an execution", OWN, ("cancel_execution", "replay_execution", "rate_execution")),
     Line("delete drafts of a program", INSIDE, ("delete_program",)),
     Line("delete unused rows", ENGINEERS, ("delete_signature", "delete_dataset", "delete_corpus", "delete_metric")),

@@ -12,7 +12,7 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from executions.models import Execution
-from executions.services import aexecute_program, execute_program, planning, process, replay_execution
+from executions.services import aexecute_program, execute_program, planning, process, replay_execution, stream_execution
 from executions.types import Mode
 from mlops.errors import DomainError, Forbidden, InsufficientCredits, NotFound
 from mlops.models import CreditEntry, User
@@ -69,6 +69,16 @@ def on_a_loop(world: World, person: Person, program: Program) -> bool:
     return called(lambda: async_to_sync(aexecute_program)(actor=actor, **arguments))
 
 
+def read_in_python(world: World, person: Person, program: Program) -> bool:
+    actor: Any = world.actor(person)
+
+    async def read() -> None:
+        async for _item in stream_execution(actor=actor, program=program, input=INPUT):
+            pass
+
+    return called(async_to_sync(read))
+
+
 def over_rest(world: World, person: Person, program: Program) -> bool:
     address = f"/api/v1/programs/{program.pk}/execute/"
     return answered(world.api(person).post(address, ASYNC, format="json").status_code)
@@ -88,7 +98,7 @@ def in_the_admin(world: World, person: Person, program: Program) -> bool:
     return "/executions/execution/" in answer.headers.get("Location", "").partition("?")[0]
 
 
-EDGES = (in_python, on_a_loop, over_rest, over_the_lean_route, in_the_admin)
+EDGES = (in_python, on_a_loop, read_in_python, over_rest, over_the_lean_route, in_the_admin)
 SITUATIONS: Mapping[str, tuple[Persons, dict[str, Any]]] = {
     "in production, limited to a group": (OWN, {"status": "production"}),
     "in production, for all": (EVERYBODY, {"status": "production", "group": None}),
@@ -108,7 +118,7 @@ def test_execute(situation: str, edge: Callable[[World, Person, Program], bool],
     assert set(Execution.objects.values_list("user", flat=True)) == {world.users[person].pk for person in allowed}
     assert Execution.objects.count() == len(allowed)
     if fields == SITUATIONS["in production, limited to a group"][1]:
-        assert expected == may("execute_program") == may("aexecute_program")
+        assert expected == may("execute_program") == may("aexecute_program") == may("stream_execution")
 
 
 @pytest.mark.parametrize("edge", EDGES, ids=lambda edge: edge.__name__)

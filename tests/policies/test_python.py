@@ -18,7 +18,7 @@ from tests.policies.table import READING, Person, may, scope_of
 
 pytestmark = pytest.mark.django_db
 
-RUNNING = {"execute_program", "aexecute_program", "replay_execution"}
+RUNNING = {"execute_program", "aexecute_program", "stream_execution", "replay_execution"}
 """They run on the loop of this process: test_executing asks them."""
 
 ALSO_NEEDED = {"rotate_token": set(Scope)}

@@ -25,8 +25,11 @@ from tests.policies.table import READING, TABLE, scope_of
 INTERNAL = {
     "acheck_rate": "counts a request; asks no right",
     "accept_file": "part of import_dataset and import_corpus",
+    "admit": "part of execute_program and stream_execution; asks their right",
+    "allowed_plan": "part of execute_program and stream_execution; asks their right",
     "answer": "execute_program itself, on the loop that runs it",
     "asked": "part of compile_program and estimate_optimization; asks their right",
+    "begin": "stream_execution itself, on the loop that runs it",
     "check_group": "part of create_program and update_program",
     "check_rate": "counts a request; asks no right",
     "checked_programs": "part of create_token",
@@ -55,6 +58,7 @@ INTERNAL = {
     "save_with_history": "writes; the verbs that call it have asked",
     "saved_or_none": "an actor as a foreign key holds it",
     "split_off": "part of compile_program",
+    "stream": "stream_execution, of a request that an edge has made",
     "touch": "writes; the verbs that call it have asked",
     "version_of": "part of adopt_candidate, and of a compile that has ended",
 }

@@ -58,6 +58,8 @@ class Turn:
 
     def tell(self, field: str, text: str) -> None:
         self._told.add(field)
+        if recorder := current_recorder():
+            recorder.has_told = True
         stream_emitted()  # DSPy asks no second time for what somebody has read the beginning of
         self._listener.told(self._module, field, text)
 

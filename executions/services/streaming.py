@@ -1,0 +1,167 @@
+"""Executions that are read while they run.
+
+Whoever reads one gets its modules' beginnings and ends and the texts of their outputs as they come, and at last the
+execution as it is stored. A reader who leaves cancels it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, TypeAlias, Unpack
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from executions.errors import invalid_option
+from executions.models import Execution
+from executions.services import process
+from executions.services.execute import (
+    Answer,
+    Options,
+    Repeated,
+    Request,
+    admit,
+    answer_again,
+    answer_of,
+    request_for,
+)
+from executions.services.running import Ending, Running
+from executions.types import Mode, Piece, Step
+from mlops.models import User
+from mlops.verbs import verb
+from programs.models import Program
+from programs.policies import program_policy
+
+Item: TypeAlias = Piece | Step | Answer
+
+
+@verb(program_policy, "execute")
+def stream_execution(
+    *, actor: User, program: str | Program, input: Mapping[str, Any], **options: Unpack[Options]
+) -> AsyncGenerator[Item, None]:
+    """Run a program for `actor` and give what comes of it, as it comes, on whatever event loop the caller is.
+
+    The last item is an `Answer` with the execution, whatever became of it. Raises as `execute_program` does, before the
+    first item. Closing the generator (`contextlib.aclosing`) cancels the execution.
+    """
+    return stream(actor, request_for(program, input, options))
+
+
+async def stream(actor: User, request: Request) -> AsyncGenerator[Item, None]:
+    """As `stream_execution`, of a request that an edge has made."""
+    here = await process.aensure_started()
+    streaming = await here.awaited(begin(actor, request))
+    try:
+        while (item := await here.awaited(streaming.next())) is not None:
+            yield item
+    finally:
+        here.loop.call_soon_threadsafe(streaming.leave)
+
+
+async def begin(actor: User, request: Request) -> Streaming:
+    """Admit an execution that is read while it runs. Runs on the process's event loop. Raises `DomainError`.
+
+    Whoever gets it calls `leave` at last, also after its end.
+    """
+    if request.mode is not Mode.SYNC:
+        raise invalid_option("mode", _("What is read while it runs is not left to a worker: expected sync."))
+    coming = _Coming()
+    admitted = await admit(actor, request, coming)
+    assert not isinstance(admitted, Execution)  # only what is left to a worker
+    return Streaming(admitted, coming, request)
+
+
+class Streaming:
+    """An execution that somebody reads. It belongs to the process's event loop."""
+
+    def __init__(self, admitted: Running | Repeated, coming: _Coming, request: Request) -> None:
+        self._running = admitted if isinstance(admitted, Running) else None
+        self._coming = coming
+        self._is_answered = False
+        answering = _ended(admitted) if isinstance(admitted, Running) else answer_again(admitted, request)
+        self._answer = asyncio.create_task(answering)
+        self._answer.add_done_callback(self._over)
+        self.execution_id: UUID = admitted.execution.pk if isinstance(admitted, Running) else admitted.execution_id
+        self.is_repeated = isinstance(admitted, Repeated)
+
+    async def next(self) -> Item | None:
+        """What comes next, waited for; None after the answer. May be cancelled and called again: nothing is lost.
+
+        Raises what kept the end of the execution from being stored.
+        """
+        while True:
+            if (item := self._coming.take()) is not None:
+                return item
+            if self._answer.done():
+                return self._answered()
+            await self._coming.more()
+
+    def leave(self) -> None:
+        """Read no more. What still runs is cancelled: the answer is nobody's any more."""
+        if self._running is not None and not self._running.ended.done():
+            self._running.end(Ending.CANCEL)
+        elif self._running is None:
+            self._answer.cancel()
+
+    def _answered(self) -> Answer | None:
+        if self._is_answered:
+            return None
+        self._is_answered = True
+        return self._answer.result()
+
+    def _over(self, answer: asyncio.Task[Answer]) -> None:
+        if not answer.cancelled():
+            answer.exception()  # seen, also where the reader has left
+        self._coming.wake()
+
+
+async def _ended(running: Running) -> Answer:
+    await asyncio.wait({running.ended})
+    return answer_of(running)
+
+
+class _Coming:
+    """What has come and was not taken yet: never more than one piece per field, however slow the reader is."""
+
+    def __init__(self) -> None:
+        self._order: deque[Step | tuple[str, str]] = deque()
+        self._texts: dict[tuple[str, str], list[str]] = {}
+        self._more = asyncio.Event()
+
+    def started(self, module: str) -> None:
+        self._put(Step(module, "started"))
+
+    def told(self, module: str, field: str, text: str) -> None:
+        key = (module, field)
+        if key in self._texts:
+            self._texts[key].append(text)
+        else:
+            self._texts[key] = [text]
+            self._put(key)
+
+    def completed(self, module: str) -> None:
+        self._put(Step(module, "completed"))
+
+    def take(self) -> Step | Piece | None:
+        """The oldest of it, if there is any."""
+        if not self._order:
+            return None
+        first = self._order.popleft()
+        if isinstance(first, Step):
+            return first
+        module, field = first
+        return Piece(module, field, "".join(self._texts.pop(first)))
+
+    async def more(self) -> None:
+        """Wait until something may have come."""
+        self._more.clear()
+        await self._more.wait()
+
+    def wake(self) -> None:
+        self._more.set()
+
+    def _put(self, item: Step | tuple[str, str]) -> None:
+        self._order.append(item)
+        self.wake()
