@@ -19,6 +19,7 @@ from optimizations.runtime.candidates import Candidates
 from optimizations.runtime.checks import modules_with_prompts, problems_of_compile
 from optimizations.runtime.engines import guarded
 from optimizations.runtime.estimating import work_of
+from optimizations.runtime.examples import ExampleData, Examples
 from optimizations.runtime.guard import CompileStopped, Guard, Stop
 from optimizations.runtime.memo import Memo
 from optimizations.runtime.optimizers import Bench, optimize
@@ -32,9 +33,6 @@ from optimizations.runtime.subject import Subject, state_of, subject_of, watch_o
 from optimizations.types import Budget, CandidateState, CompileResult, FinishReason, OptimizerName
 from programs.runtime.built import BuiltProgram
 from programs.runtime.modules import using_language_models
-
-ExampleData = tuple[str, Mapping[str, Any]]
-"""An example's id and its data: inputs and expected outputs by field name."""
 
 DEFAULT_MODEL = ""
 _NO_LIMITS = Budget()
@@ -121,10 +119,10 @@ class _Work:
     ) -> None:
         self._program, self._params, self._guard = program, params, guard
         self._inputs = tuple(field.name for field in program.inputs.fields)
-        self._origins = Origins(program.spec, self._inputs, [*trainset, *valset])
+        self._origins = Origins(program.spec, self._inputs)
         self._subject = subject_of(program, watch_of(program, self._origins))
-        self._trainset = [self._example(data) for _id, data in trainset]
-        self._valset = [self._example(data) for _id, data in valset]
+        self._trainset = Examples(trainset, self._example)
+        self._valset = Examples(valset, self._example)
         expected = work_of(params, n_train=len(trainset), n_val=len(valset), modules=modules_with_prompts(program))
         self._candidates = Candidates(
             self._state_of(self._subject), guard, ports, total=expected.candidates, scores_total=expected.runs_high
@@ -204,7 +202,8 @@ class _Work:
     def _state_of(self, subject: Subject) -> CandidateState:
         return state_of(self._program.spec, subject, self._origins)
 
-    def _example(self, data: Mapping[str, Any]) -> dspy.Example:
+    def _example(self, key: str, data: Mapping[str, Any]) -> dspy.Example:
+        self._origins.taken(key, data)
         return dspy.Example(dict(data)).with_inputs(*self._inputs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ import dspy
 from dspy.utils.callback import BaseCallback
 
 from optimizations.runtime.candidates import Candidates, Found
+from optimizations.runtime.examples import Examples
 from optimizations.runtime.params import (
     BootstrapFewShotParams,
     CoproParams,
@@ -36,8 +36,8 @@ class Bench:
     """What an optimizer works with."""
 
     subject: Subject
-    trainset: Sequence[dspy.Example]
-    valset: Sequence[dspy.Example]
+    trainset: Examples
+    valset: Examples
     scoring: Scoring
     prompt_model: dspy.LM
     seed: int
@@ -61,7 +61,7 @@ def _labeled_few_shot(params: LabeledFewShotParams, bench: Bench) -> Subject:
 
 def _bootstrap_few_shot(params: BootstrapFewShotParams, bench: Bench) -> Subject:
     optimizer = dspy.BootstrapFewShot(metric=bench.scoring.value, **params.model_dump())
-    compiled: Subject = optimizer.compile(bench.subject, trainset=_shuffled(bench))
+    compiled: Subject = optimizer.compile(bench.subject, trainset=list(_shuffled(bench)))
     return compiled
 
 
@@ -73,7 +73,7 @@ def _random_search(params: RandomSearchParams, bench: Bench) -> Subject:
     names = ["no demos", "labeled demos", "bootstrapped demos"]
     names += [f"bootstrapped demos, shuffle {number}" for number in range(params.num_candidate_programs)]
     with _evaluations(bench, ScoredOn.VALIDATION, len(bench.valset), names):
-        compiled: Subject = optimizer.compile(bench.subject, trainset=_shuffled(bench), valset=list(bench.valset))
+        compiled: Subject = optimizer.compile(bench.subject, trainset=list(_shuffled(bench)), valset=list(bench.valset))
     return compiled
 
 
@@ -185,11 +185,9 @@ _OPTIMIZERS: Mapping[type[Params], Optimize] = {
 }
 
 
-def _shuffled(bench: Bench) -> list[dspy.Example]:
+def _shuffled(bench: Bench) -> Examples:
     """The training set for optimizers that know no seed: 0 leaves it in order."""
-    if bench.seed == 0:
-        return list(bench.trainset)
-    return random.Random(bench.seed).sample(bench.trainset, len(bench.trainset))  # noqa: S311  # no secret
+    return bench.trainset if bench.seed == 0 else bench.trainset.shuffled(bench.seed)
 
 
 def _evaluations(bench: Bench, scored_on: ScoredOn, full: int, labels: Sequence[str]) -> AbstractContextManager[None]:

@@ -19,15 +19,12 @@ _AUGMENTED = "augmented"
 
 
 class Origins:
-    """Examples by what is known of them. Shared by copies of a module."""
+    """Examples by what is known of them, once they were taken. Shared by copies of a module."""
 
-    def __init__(self, spec: ProgramSpec, inputs: Sequence[str], examples: Iterable[tuple[str, Mapping[str, Any]]]):
+    def __init__(self, spec: ProgramSpec, inputs: Sequence[str]) -> None:
         self._inputs = tuple(inputs)
         self._by_content: dict[str, str] = {}
         self._by_inputs: dict[str, str] = {}
-        for example, data in examples:
-            self._by_content.setdefault(hash_of(data), example)
-            self._by_inputs.setdefault(self._key_of_inputs(data), example)
         for module in spec.modules:
             for demo in module.prompt.demos if module.prompt else ():
                 if EXAMPLE_MARK in demo:
@@ -35,6 +32,11 @@ class Origins:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Origins:
         return self
+
+    def taken(self, example: str, data: Mapping[str, Any]) -> None:
+        """An optimizer took this example."""
+        self._by_content.setdefault(hash_of(data), example)
+        self._by_inputs.setdefault(self._key_of_inputs(data), example)
 
     def note(self, values: Mapping[str, Any], steps: Iterable[tuple[Any, Mapping[str, Any], Any]]) -> None:
         """A run on `values` made these steps: (predictor, inputs, outputs)."""

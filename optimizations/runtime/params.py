@@ -169,6 +169,9 @@ NEEDS_VALIDATION = frozenset(
 )
 """Optimizers that choose by the validation set."""
 
+MOST_EXAMPLES = 20_000
+"""Of each set. DSPy keeps the sets in memory; labeled_few_shot alone picks what it needs of any number."""
+
 PROMPTING = frozenset({OptimizerName.COPRO, OptimizerName.MIPRO_V2, OptimizerName.SIMBA, OptimizerName.GEPA})
 """Optimizers that ask the prompt model for instructions."""
 
@@ -239,6 +242,10 @@ def problems_of_data(name: OptimizerName, params: Params, *, n_train: int, n_val
     if n_train < least:
         words = f"{name.value} needs at least {least} training examples; there are {n_train}."
         problems.append(Problem("training_set_too_small", words, "dataset"))
+    if name is not OptimizerName.LABELED_FEW_SHOT and n_train > MOST_EXAMPLES:
+        problems.append(Problem("training_set_too_large", _too_many(name, "training", n_train), "dataset"))
+    if name in NEEDS_VALIDATION and n_val > MOST_EXAMPLES:
+        problems.append(Problem("validation_set_too_large", _too_many(name, "validation", n_val), "validation_set"))
     if name in NEEDS_VALIDATION and n_val < 1:
         words = f"{name.value} chooses by a validation set, and there is none."
         problems.append(Problem("validation_set_missing", words, "validation_set"))
@@ -248,6 +255,10 @@ def problems_of_data(name: OptimizerName, params: Params, *, n_train: int, n_val
             words = f"At most {most}, what is used of the validation set; or minibatch false."
             problems.append(Problem("params_invalid", words, "minibatch_size"))
     return tuple(problems)
+
+
+def _too_many(name: OptimizerName, kind: str, size: int) -> str:
+    return f"{name.value} takes at most {MOST_EXAMPLES:,} {kind} examples; there are {size:,}. Split off a part."
 
 
 def validation_size(params: MiproV2Params, n_val: int) -> int:

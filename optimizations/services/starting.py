@@ -77,11 +77,11 @@ def compile_program(
     `warnings`.
 
     Raises `Forbidden`, `NotFound`, `Invalid` (`optimizer_unknown`, `optimizer_not_offered`, `optimizer_params_invalid`,
-    `training_set_too_small`, `validation_set_missing`, `nothing_to_optimize`, `program_not_repeatable`,
-    `dataset_not_for_training`, `validation_set_is_training_set`, `prompt_model_invalid`, `seed_invalid`,
-    `budget_too_small`, and what `evaluate_program` says to a program, dataset and metric), `Conflict`
-    (`dataset_sealed`, `dataset_importing`, `dataset_changed`, `idempotency_key_reused`) and `InsufficientCredits`
-    (`price_unknown`).
+    `training_set_too_small`, `training_set_too_large`, `validation_set_missing`, `validation_set_too_large`,
+    `nothing_to_optimize`, `program_not_repeatable`, `dataset_not_for_training`, `validation_set_is_training_set`,
+    `prompt_model_invalid`, `seed_invalid`, `budget_too_small`, and what `evaluate_program` says to a program, dataset
+    and metric), `Conflict` (`dataset_sealed`, `dataset_importing`, `dataset_changed`, `idempotency_key_reused`) and
+    `InsufficientCredits` (`price_unknown`).
     """
 
     def prepare() -> Callable[[], Optimization]:

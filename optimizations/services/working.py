@@ -13,7 +13,6 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from datasets.models import Dataset, Example
 from executions.models import Evaluation
 from executions.runtime.run import LanguageModelOf
 from executions.services.planning import Plan
@@ -26,6 +25,7 @@ from optimizations.runtime.compiling import run_optimizer
 from optimizations.runtime.ports import CompileMetric
 from optimizations.services.asking import models_of
 from optimizations.services.budgets import Used, left_of, set_aside, used_by_evaluation, used_by_search
+from optimizations.services.examples import StoredExamples
 from optimizations.services.judging import compared, judged
 from optimizations.services.records import Records
 from optimizations.services.results import (
@@ -82,8 +82,8 @@ def _search(held: Held[Optimization], plan: Plan, baseline: Evaluation, budget: 
             plan.built,
             optimizer=OptimizerName(job.optimizer),
             params=job.params,
-            trainset=_examples(job.dataset),
-            valset=_examples(job.validation_set),
+            trainset=StoredExamples(job.dataset),
+            valset=StoredExamples(job.validation_set) if job.validation_set else (),
             metric_of=partial(_metric, job),
             models=models_of(plan),
             prompt_model=None if job.prompt_model is None else language_model_spec(job.prompt_model),
@@ -147,11 +147,6 @@ def _end_without_result(held: Held[Optimization]) -> None:
         row.complete()
 
     held.end(end)
-
-
-def _examples(dataset: Dataset | None) -> list[tuple[str, Mapping[str, Any]]]:
-    rows = Example.objects.filter(dataset=dataset).order_by("position").values_list("pk", "data")
-    return [(str(key), data) for key, data in rows.iterator()]
 
 
 def _metric(job: Optimization, language_model_of: LanguageModelOf) -> CompileMetric:

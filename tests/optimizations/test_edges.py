@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -31,7 +29,7 @@ from programs.services import archive_program, delete_program, update_program
 from tests.factories import make_user
 from tests.installation import eventually
 from tests.optimizations import compiling
-from tests.optimizations.compiling import make_dataset, make_metric, make_program, start, worked
+from tests.optimizations.compiling import make_dataset, make_metric, make_program, start, worked, working
 from tests.provider import Provider, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,25 +53,6 @@ def row_of(job: Optimization) -> Optimization:
 
 def ledger_of(job: Optimization) -> list[tuple[str, int]]:
     return list(CreditEntry.objects.filter(subject_id=job.pk).order_by("id").values_list("kind", "used"))
-
-
-@contextmanager
-def working() -> Iterator[None]:
-    """A worker beside the test; ended when nothing is pending."""
-
-    def work() -> None:
-        try:
-            work_optimizations()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 # Refused

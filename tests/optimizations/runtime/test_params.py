@@ -129,6 +129,10 @@ def test_unknown_optimizers_are_told_which_there_are() -> None:
             [("params_invalid", "minibatch_size")],
         ),
         ("mipro_v2", SIZED | {"minibatch": False}, 1, 34, []),
+        ("labeled_few_shot", {}, 100_000, 100_000, []),
+        ("bootstrap_few_shot", {}, 20_000, 100_000, []),
+        ("bootstrap_few_shot", {}, 20_001, 0, [("training_set_too_large", "dataset")]),
+        ("gepa", {}, 1, 20_001, [("validation_set_too_large", "validation_set")]),
     ],
 )
 def test_data_that_do_not_suffice(
