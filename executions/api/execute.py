@@ -52,13 +52,18 @@ async def actor_of_token(raw: str | None, younger_than_s: float | None = None) -
 
 async def reply_to(*, actor: User, reference: str, raw: bytes, headers: Mapping[str, str], began: float) -> Reply:
     """Execute what `raw` asks for and answer it; `headers` by lower-case name, `began` of `time.perf_counter`."""
-    request = request_of(reference, parse_json(raw), headers)
+    request = read_request(reference, raw, headers)
     return _reply(await answer(actor, request), actor, began)
 
 
 def refusal(error: BaseException) -> Reply:
     status, body, headers = problem_of(error)
     return Reply(status, {**headers, "content-type": CONTENT_TYPE}, encoded(body))
+
+
+def read_request(reference: str, raw: bytes, headers: Mapping[str, str]) -> Request:
+    """What body and headers ask for. Raises `Invalid`."""
+    return request_of(reference, parse_json(raw), headers)
 
 
 def request_of(reference: str, body: Any, headers: Mapping[str, str]) -> Request:

@@ -6,19 +6,23 @@ the same service. The contract tests run against both.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from django.conf import settings
 
 from executions.api.execute import Reply, actor_of_token, refusal, reply_to
+from executions.api.streaming import EVENTS, EventStream, event_stream, wants_events
 from mlops.api.authentication import bearer_of
 from mlops.api.bodies import body_too_large
 from mlops.api.origins import request_id_of
-from mlops.api.streams import FRESH_S, RECHECK_S
+from mlops.api.streams import FRESH_S, NOT_KEPT, RECHECK_S, LastingRight
 from mlops.services.rates import acheck_rate
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -54,7 +58,10 @@ async def execute(scope: Scope, receive: Receive, send: Send) -> None:
         reply = refusal(error)
         if reply.status == 500:
             logger.exception("unexpected error")
-    await _send(reply, _request_id(scope), send)
+    if isinstance(reply, EventStream):
+        await _send_events(reply, _request_id(scope), receive, send)
+    else:
+        await _send(reply, _request_id(scope), send)
 
 
 def _request_id(scope: Scope) -> str:
@@ -62,15 +69,19 @@ def _request_id(scope: Scope) -> str:
     return request_id_of(told.decode("latin-1"))
 
 
-async def _answered(scope: Scope, receive: Receive, began: float) -> Reply:
+async def _answered(scope: Scope, receive: Receive, began: float) -> Reply | EventStream:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     token = bearer_of(headers["authorization"])
-    actor = await actor_of_token(token)
+    is_stream = wants_events(headers.get("accept", ""))
+    actor = await actor_of_token(token, FRESH_S if is_stream else None)
     await acheck_rate(actor)
     match = PATH.match(scope["path"])
     assert match is not None  # `is_lean` asked first
-    raw = await _body(receive)
-    reply = await reply_to(actor=actor, reference=match.group(1), raw=raw, headers=headers, began=began)
+    raw, reference = await _body(receive), match.group(1)
+    if is_stream:
+        right_of = partial(LastingRight, partial(actor_of_token, token, FRESH_S))
+        return await event_stream(actor=actor, reference=reference, raw=raw, headers=headers, right_of=right_of)
+    reply = await reply_to(actor=actor, reference=reference, raw=raw, headers=headers, began=began)
     if time.perf_counter() - began > RECHECK_S:
         await actor_of_token(token, FRESH_S)  # who waited that long may have lost their token meanwhile
     return reply
@@ -90,6 +101,34 @@ async def _body(receive: Receive) -> bytes:
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+async def _send_events(events: EventStream, request_id: str, receive: Receive, send: Send) -> None:
+    """Send what comes until it ends or the client leaves."""
+    headers = {"content-type": EVENTS, **NOT_KEPT, **events.headers, "x-request-id": request_id}
+    pairs = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+
+    async def passed_on() -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": pairs})
+        async for event in events:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    sending, leaving = asyncio.ensure_future(passed_on()), asyncio.ensure_future(_until_left(receive))
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        if not sending.done():
+            sending.cancel()
+        events.close()
+    with contextlib.suppress(asyncio.CancelledError):
+        await sending
+
+
+async def _until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _send(reply: Reply, request_id: str, send: Send) -> None:

@@ -5,9 +5,8 @@ Execute, wait and events are plain async views: whoever waits there holds no thr
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +28,7 @@ from executions.api.serializers import (
     RefundWriteSerializer,
     ReplayWriteSerializer,
 )
+from executions.api.streaming import EVENTS, event_stream, wants_events
 from executions.filters import ExecutionFilter, FeedbackFilter
 from executions.models import Execution, Feedback
 from executions.representation import in_detail
@@ -37,14 +37,24 @@ from executions.selectors.lineage import lineage_of
 from executions.services import process
 from executions.services.cancel import cancel_execution
 from executions.services.feedback import rate_execution
-from executions.services.process import ExecutionProcess
 from executions.services.refund import refund_execution
 from executions.services.replay import replay_execution
 from executions.types import Source
 from mlops.api.bodies import read_body
 from mlops.api.credits import CreditEntrySerializer, ledger_key
 from mlops.api.documented import ONCE
-from mlops.api.streams import RECHECK_S, actor_by_now, actor_of, detail_view, events_view, only, refusing
+from mlops.api.streams import (
+    FRESH_S,
+    RECHECK_S,
+    StandingRight,
+    actor_by_now,
+    actor_of,
+    detail_view,
+    events_view,
+    only,
+    refusing,
+    streamed,
+)
 from mlops.api.threads import give_back_thread
 from mlops.api.viewsets import Creates, RecordViewSet
 from mlops.models import User
@@ -57,9 +67,22 @@ async def execute(request: HttpRequest, ref: str) -> HttpResponseBase:
     if request.method != "POST":
         return only("POST")
     headers = {name.lower(): value for name, value in request.headers.items()}
-    here, actor, raw = await process.aensure_started(), await actor_of(request), read_body(request)
+    is_stream = wants_events(headers.get("accept", ""))
+    here, actor = (
+        await process.aensure_started(),
+        await actor_of(request, younger_than_s=FRESH_S if is_stream else None),
+    )
+    raw = read_body(request)
     give_back_thread()
-    reply = await _on(here, reply_to, actor=actor, reference=ref, raw=raw, headers=headers, began=began)
+    if is_stream:
+        events = await event_stream(
+            actor=actor, reference=ref, raw=raw, headers=headers, right_of=partial(StandingRight, request)
+        )
+        response = streamed(events, EVENTS)
+        for name, value in events.headers.items():
+            response.headers[name] = value
+        return response
+    reply = await here.awaited(reply_to(actor=actor, reference=ref, raw=raw, headers=headers, began=began))
     if time.perf_counter() - began > RECHECK_S:
         await actor_by_now(request)
     return HttpResponse(reply.body, status=reply.status, headers=reply.headers)
@@ -71,13 +94,6 @@ def _access(actor: User, pk: UUID) -> Execution:
 
 detail = detail_view(Execution, _access, in_detail)
 events = events_view(Execution, _access)
-
-
-async def _on(here: ExecutionProcess, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Await `work` on the process's loop, which under a server is this one."""
-    if here.loop is asyncio.get_running_loop():
-        return await work(*args, **kwargs)
-    return await asyncio.wrap_future(here.submit(work(*args, **kwargs)))
 
 
 class ExecutionViewSet(RecordViewSet):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from functools import wraps
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial, wraps
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -129,19 +129,21 @@ def events_view(model: type[models.Model], access: Access) -> View:
     return refusing(events)
 
 
-def streamed(chunks: AsyncIterator[bytes], content_type: str) -> StreamingHttpResponse:
-    """An answer that leaves piece by piece: no proxy may keep or buffer it."""
-    response = StreamingHttpResponse(chunks, content_type=content_type)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
+NOT_KEPT = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Headers of what leaves piece by piece: no proxy may keep or buffer it."""
 
 
-class StandingRight:
+def streamed(chunks: AsyncIterable[bytes], content_type: str) -> StreamingHttpResponse:
+    """An answer that leaves piece by piece."""
+    return StreamingHttpResponse(chunks, content_type=content_type, headers=NOT_KEPT)
+
+
+class LastingRight:
     """The right to read on of whoever an answer is sent to piece by piece, asked anew every `RECHECK_S`."""
 
-    def __init__(self, request: HttpRequest, access: Callable[[User], Any]) -> None:
-        self._request = request
+    def __init__(self, reader: Callable[[], Awaitable[User]], access: Callable[[User], Any]) -> None:
+        """`reader` tells who reads, as that is now; `access` looks up for them what they read."""
+        self._reader = reader
         self._access = access
         self._asked = time.monotonic()
 
@@ -154,7 +156,7 @@ class StandingRight:
             return True
         self._asked = time.monotonic()
         try:
-            actor = await actor_by_now(self._request)
+            actor = await self._reader()
             await off_the_loop(lambda: self._access(actor))
         except (Unauthenticated, Forbidden, NotFound):
             return False
@@ -163,7 +165,14 @@ class StandingRight:
         return True
 
 
-async def while_allowed(right: StandingRight, chunks: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+class StandingRight(LastingRight):
+    """That right of whoever sent a request."""
+
+    def __init__(self, request: HttpRequest, access: Callable[[User], Any]) -> None:
+        super().__init__(partial(actor_by_now, request), access)
+
+
+async def while_allowed(right: LastingRight, chunks: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
     """`chunks` as long as they may be read. Then the connection is cut: half a file must not look like a whole one."""
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
