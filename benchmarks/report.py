@@ -41,6 +41,7 @@ _COLUMNS = (
     "statistics_ms",
     *USAGE_FIGURES,
     *LINEAGE_FIGURES,
+    "nested_ms",
     "counted_per_second",
     "cached_ms",
     "missed_ms",
@@ -98,10 +99,13 @@ TARGETS = (
     Target("budgets, 16 clients", "none", "per_second", 0.9),
     Target("imports", "small", "list_ms", 2.0, at_least=False),
     Target("imports", "small", "statistics_ms", 2.0, at_least=False),
+    Target("graphql", "flat", "nested_ms", 2.0, at_least=False),
+    Target("graphql", "all", "nested_ms", 2.0, at_least=False),
     *(Target("usage", "small", figure, 1.5, at_least=False) for figure in USAGE_FIGURES),
 )
 BOUNDS = (
     Bound("memory", "growth", "RSS after 20,000 over 2,000", 1.05),
+    Bound("graphql", "more_queries", "queries of 50 programs over those of 10", 0),
     Bound("imports", "extra_mib", "extra memory in MiB", 200),
     Bound("tokens", "cached_ms", "token lookup and policy check in ms", 0.3),
     Bound("tokens", "amortised_ms", "the same with its share of looking up", 0.3),

@@ -30,6 +30,7 @@ SCENARIOS = (
     "compile",
     "evaluations",
     "banking15",
+    "graphql",
     "imports",
     "lineage",
     "tokens",
@@ -74,6 +75,9 @@ class Run:
             raise OSError(f"there is no {banking15.DATA}")
         with systems.embedded(self._around) as client:
             yield Sample("banking15", "ours", banking15.improve(client).figures)
+
+    def _graphql(self) -> Iterator[Sample]:
+        yield from scenarios.graphql_samples(self._rounds, self._around.postgres)
 
     def _imports(self) -> Iterator[Sample]:
         yield from scenarios.imports_samples()

@@ -13,7 +13,7 @@ import psycopg2
 
 from benchmarks.load import Load
 from benchmarks.measure import CpuClock, pss_mib, rss_mib
-from benchmarks.processes import pause, python, resume, run_to_end
+from benchmarks.processes import database, pause, python, resume, run_to_end
 from benchmarks.systems import System
 
 SYNC_SETTINGS = ((0, 16), (50, 64), (1000, 256), (1000, 512))  # latency of the model in ms, clients
@@ -207,6 +207,18 @@ def tokens_samples(rounds: int) -> list[Sample]:
     return [
         Sample(f"tokens, {variant}", "ours", figures) for variant, measured in found.items() for figures in measured
     ]
+
+
+def graphql_samples(rounds: int, postgres: str) -> Iterator[Sample]:
+    """Programs with their modules and latest executions in one document, beside the list of programs over REST alone
+    (`flat`) and with a request for each of the other lists (`all`)."""
+    for number in range(rounds):
+        with database(postgres, f"signet_bench_graphql_{number}") as url:
+            found = json.loads(run_to_end(python("-m", "benchmarks.graphql"), {"DATABASE_URL": url}).splitlines()[-1])
+        more = found["queries"] - found["queries_of_ten"]
+        yield Sample("graphql", "ours", {"nested_ms": found["graphql_ms"], "more_queries": more})
+        yield Sample("graphql", "flat", {"nested_ms": found["rest_ms"]})
+        yield Sample("graphql", "all", {"nested_ms": found["rest_all_ms"]})
 
 
 def runtime_samples(rounds: int) -> list[Sample]:

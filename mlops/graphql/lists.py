@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,13 +61,14 @@ class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no type
         return found
 
     def _resolve(self, root: Any, info: Any, **given: Any) -> Any:
-        kind = self.record
         first = self._page_size(given.get("first"))
-        keyset = Keyset.of(_listed(kind, info, given))
-        if after := given.get("after"):
-            keyset = keyset.behind(after)
-        rows = self.read(root, keyset, first + 1, given)
-        return _page(kind, keyset, rows[:first], has_more=len(rows) > first, is_first=not after)
+        keyset, rows = self.read(root, lambda: self._keyset(info, given), first + 1, given)
+        return _page(self.record, keyset, rows[:first], has_more=len(rows) > first, is_first=not given.get("after"))
+
+    def _keyset(self, info: Any, given: Mapping[str, Any]) -> Keyset:
+        keyset = Keyset.of(_listed(self.record, info, given))
+        after = given.get("after")
+        return keyset.behind(after) if after else keyset
 
     def _page_size(self, first: int | None) -> int:
         if first is None:
@@ -76,16 +77,21 @@ class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no type
             raise Invalid("page_size_invalid", _("A page has 1 to 200 rows."), field="first")
         return first
 
-    def read(self, root: Any, keyset: Keyset, size: int, given: Mapping[str, Any]) -> list[Any]:
-        """Hook: at most `size` rows of `keyset`."""
+    def read(
+        self, root: Any, keyset: Callable[[], Keyset], size: int, given: Mapping[str, Any]
+    ) -> tuple[Keyset, list[Any]]:
+        """Hook: the keyset and at most `size` rows of it."""
         raise NotImplementedError
 
 
 class Rows(_Connection):
     """All records of a type that the actor may see."""
 
-    def read(self, root: Any, keyset: Keyset, size: int, given: Mapping[str, Any]) -> list[Any]:
-        return together(keyset.rows[:size]).rows
+    def read(
+        self, root: Any, keyset: Callable[[], Keyset], size: int, given: Mapping[str, Any]
+    ) -> tuple[Keyset, list[Any]]:
+        found = keyset()
+        return found, together(found.rows[:size]).rows
 
 
 class Children(_Connection):
@@ -101,7 +107,9 @@ class Children(_Connection):
     def _arguments(self) -> dict[str, tuple[Any, str | None]]:
         return {name: of for name, of in super()._arguments().items() if name != self._key}
 
-    def read(self, root: Any, keyset: Keyset, size: int, given: Mapping[str, Any]) -> list[Any]:
+    def read(
+        self, root: Any, keyset: Callable[[], Keyset], size: int, given: Mapping[str, Any]
+    ) -> tuple[Keyset, list[Any]]:
         asked = json.dumps([self.record._meta.name, size, given], sort_keys=True, default=str)
         return children_of(root, asked, self._column, keyset, size)
 

@@ -154,7 +154,7 @@ class Target(graphene.Field):  # type: ignore[misc]  # graphene has no types
     def _resolve(self, row: Any, info: Any) -> Any:
         kind = record_of(self.type)
         name = self.key or _snake(info.field_name)
-        return target_of(row, name, kind.visible(info))
+        return target_of(row, name, lambda: kind.visible(info))
 
 
 class Get(graphene.Field):  # type: ignore[misc]  # graphene has no types

@@ -155,7 +155,7 @@ class ProgramType(Record):
 
     @staticmethod
     def resolve_group(program: Program, info: Any) -> str | None:
-        group = target_of(program, "group", Group.objects.all())
+        group = target_of(program, "group", Group.objects.all)
         return None if group is None else str(group.name)
 
     @staticmethod
