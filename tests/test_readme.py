@@ -1,4 +1,4 @@
-"""The examples of README.md run as printed, against a server of their own."""
+"""The examples of README.md and docs/streaming.md run as printed, against a server of their own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ import pytest
 from tests.installation import ROOT, Installation, free_port
 
 README = (ROOT / "README.md").read_text()
+STREAMING = (ROOT / "docs" / "streaming.md").read_text()
 START_SECONDS = 120
 
 
-def examples(language: str) -> list[str]:
+def examples(language: str, text: str = README) -> list[str]:
     """The code blocks of one language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 @dataclass
@@ -99,3 +100,16 @@ def test_the_examples_with_curl_and_with_python_run_as_printed(newcomer: Newcome
     for example in examples("python"):
         printed = newcomer.does([sys.executable, "manage.py", "shell", "--verbosity", "0"], example)
         assert printed.startswith("completed {'intent'"), printed
+
+
+@pytest.mark.timeout(300)
+def test_answers_come_while_they_come_as_printed(newcomer: Newcomer) -> None:
+    printed = newcomer.does(["sh", "-e"], "\n".join(examples("sh", STREAMING)))
+    names = re.findall(r"^event: (\w+)$", printed, re.MULTILINE)
+    assert (names[0], names[-2:]) == ("step", ["step", "result"])
+    assert names.count("piece") > 1
+    assert '"state":"completed"' in printed
+    (example,) = examples("python", STREAMING)
+    printed = newcomer.does([sys.executable, "manage.py", "shell", "--verbosity", "0"], example)
+    assert "intent " in printed
+    assert printed.endswith("completed\n")

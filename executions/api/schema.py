@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from executions.api.evaluation_serializers import EvaluationSerializer
 from executions.api.repricings import RepricingSerializer
 from executions.api.serializers import ExecuteWriteSerializer, ExecutionSerializer
+from executions.api.streaming import EVENTS
 from mlops.api.documented import ONCE, Endpoint, documented, in_place, watched
 from mlops.api.schema import PROBLEM
 
@@ -29,7 +30,8 @@ def _answered(name: str, description: str, statuses: list[int], kind: Any = str)
 
 EXECUTE_HEADERS = [
     ONCE,
-    _sent("Prefer", "`wait=N`: answer after N seconds at most, with the execution as it is then."),
+    _sent("Prefer", "`wait=N`: answer after N seconds at most, with the execution as it is then. Not for streams."),
+    _sent("Accept", "`text/event-stream`: what comes of the execution is sent as it comes."),
     _answered("Location", "Where the execution is to be polled.", UNDERWAY),
     _answered("X-Execution-Id", "The execution's id.", UNDERWAY, OpenApiTypes.UUID),
     _answered("X-Cache", "`hit`, `miss` or `bypass`.", UNDERWAY),
@@ -64,13 +66,18 @@ class ExecuteDocumented(APIView):
         parameters=[REFERENCE, *EXECUTE_HEADERS],
         responses={
             200: OpenApiResponse(ExecutionSerializer, "The execution has ended; `state` and `error` say how."),
+            (200, EVENTS): OpenApiTypes.STR,
             202: OpenApiResponse(ExecutionSerializer, "It is pending or running; poll `Location`."),
             **NOT_COVERED,
             **refused(409, "`idempotency_key_reused`, `program_not_executable`: nothing was executed."),
         },
     )
     def post(self, request: Request, ref: str) -> Response:
-        """Run a program version on one input, synchronously or through a worker."""
+        """Run a program version on one input, synchronously or through a worker.
+
+        Whoever accepts `text/event-stream` is sent what comes of it as it comes: events `step` {module, state}, `piece`
+        {module, field, text} and at last `result`, the execution. A reader who leaves cancels it.
+        """
         raise AssertionError("documentation only")
 
 
