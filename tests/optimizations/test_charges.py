@@ -159,8 +159,9 @@ def test_of_answers_that_come_together_each_is_stored_and_those_of_another_worke
         with Records(held, spending) as first, Records(held, spending) as second:
             for name in names[::10]:
                 second.ports().memo_put(*name, stored("the other's", 7))
+            put = first.ports().memo_put
             with ThreadPoolExecutor(8) as threads:
-                list(threads.map(lambda name: first.ports().memo_put(*name, stored("ours", 5)), names))
+                list(threads.map(lambda name: put(name[0], name[1], stored("ours", 5)), names))
     kept = {(entry.request_hash, entry.occurrence): entry.response["response"] for entry in job.memo_entries.all()}
     assert [kept.pop(name) for name in names] == ["the other's" if n % 10 == 0 else "ours" for n in range(80)]
     assert list(kept.values()) == ["ours"] * 8
