@@ -1,4 +1,5 @@
-"""The ASGI application: POST execute takes the lean route, static files their own, all else goes to Django.
+"""The ASGI application: POST execute takes the lean route, subscriptions and static files their own, all else goes to
+Django.
 
 The lifespan makes the server's event loop the one on which this process runs executions.
 """
@@ -17,24 +18,35 @@ django = get_asgi_application()
 
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
 
+from config.graphql import schema  # noqa: E402
 from executions.api.lean import execute, is_lean  # noqa: E402
 from executions.services import process  # noqa: E402
 from mlops.api.bodies import limit_body  # noqa: E402
+from mlops.graphql.sockets import SubscriptionSocket  # noqa: E402
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 pages = limit_body(ASGIStaticFilesHandler(django))
+subscriptions = SubscriptionSocket.as_asgi(schema=schema)
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
+    elif scope["type"] == "websocket":
+        await (subscriptions if scope["path"] == "/graphql/ws/" else nowhere)(scope, receive, send)
     elif is_lean(scope):
         await execute(scope, receive, send)
     else:
         await pages(scope, receive, send)
+
+
+async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """A WebSocket that nobody answers: the handshake is refused."""
+    await receive()
+    await send({"type": "websocket.close"})
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

@@ -91,6 +91,12 @@ class Environment(BaseSettings):
     signet_rate_limit: int = Field(
         0, ge=0, le=100_000, description="requests per minute and user, 1 to 100000; 0 for no limit"
     )
+    signet_connections_per_user: int = Field(
+        10, ge=1, le=10_000, description="WebSocket connections of a user per process, 1 to 10000"
+    )
+    signet_operations_per_connection: int = Field(
+        20, ge=1, le=1_000, description="subscriptions at once per WebSocket connection, 1 to 1000"
+    )
     signet_max_body_bytes: int = Field(1_000_000, ge=1000, le=100_000_000, description="bytes, 1000 to 100000000")
     signet_max_upload_bytes: int = Field(
         256 * 1024 * 1024, ge=1000, le=10**11, description="bytes, 1000 to 100000000000: one file to import"

@@ -8,10 +8,12 @@ from datasets.graphql import mutations as datasets_mutations
 from datasets.graphql import queries as datasets_queries
 from executions.graphql import mutations as executions_mutations
 from executions.graphql import queries as executions_queries
+from executions.graphql import subscriptions as executions_subscriptions
 from mlops.graphql import mutations as mlops_mutations
 from mlops.graphql import queries as mlops_queries
 from optimizations.graphql import mutations as optimizations_mutations
 from optimizations.graphql import queries as optimizations_queries
+from optimizations.graphql import subscriptions as optimizations_subscriptions
 from programs.graphql import mutations as programs_mutations
 from programs.graphql import queries as programs_queries
 
@@ -36,4 +38,8 @@ class Mutation(
     """What can be done: each verb once, with one `input`."""
 
 
-schema = graphene.Schema(query=Query, mutation=Mutation)
+class Subscription(executions_subscriptions.Subscription, optimizations_subscriptions.Subscription):
+    """What can be followed, over WebSocket at /graphql/ws/."""
+
+
+schema = graphene.Schema(query=Query, mutation=Mutation, subscription=Subscription)

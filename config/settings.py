@@ -132,6 +132,17 @@ CACHES = {
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
 
+# Nudges that rows have changed (mlops.services.nudges). The core layer of channels_redis loses idle listeners; that in
+# memory forgets them after a while.
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [ENV.redis_url], "prefix": "signet"},
+    }
+    if ENV.redis_url
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"group_expiry": 10**9}}
+}
+
 AUTH_USER_MODEL = "mlops.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -331,6 +342,8 @@ LOGGING = {
         "axes": {"level": "WARNING"},
         # On DEBUG they write headers and bodies of calls, with what providers say back and with keys.
         **{name: {"level": "WARNING"} for name in ("LiteLLM", "httpcore", "httpx", "openai", "aiohttp", "urllib3")},
+        # It writes a traceback a second while Redis is away, which others tell in a line.
+        "channels_redis": {"level": "CRITICAL"},
         # Two lines for each ring of the doorbell would bury everything else.
         "celery.worker": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
@@ -348,6 +361,8 @@ SIGNET_CONCURRENCY = ENV.signet_concurrency
 SIGNET_LEASE_SECONDS = ENV.signet_lease_seconds
 SIGNET_DEADLINE_SECONDS = ENV.signet_deadline_seconds
 SIGNET_RATE_LIMIT = ENV.signet_rate_limit
+SIGNET_CONNECTIONS_PER_USER = ENV.signet_connections_per_user
+SIGNET_OPERATIONS_PER_CONNECTION = ENV.signet_operations_per_connection
 SIGNET_REDIS_URL = ENV.redis_url
 SIGNET_MAX_BODY_BYTES = ENV.signet_max_body_bytes
 SIGNET_MAX_UPLOAD_BYTES = ENV.signet_max_upload_bytes

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 HEAVY_COLUMNS = ("input", "output", "trace", "language_models", "prices")
 """What lists leave out: a page of a hundred rows would otherwise read a hundred traces."""
 
+WATCHED_COLUMNS = ("state", "revision", "program__name", "program__status", "program__group")
+"""What those who wait for a row hear of it, and what of its program the right to see it depends on."""
+
 
 class ExecutionQuerySet(OwnedQuerySet[Any]):
     program_name = "program__name"
@@ -28,6 +31,9 @@ class ExecutionQuerySet(OwnedQuerySet[Any]):
     def light(self) -> Self:
         """Without the heavy columns."""
         return self.defer(*HEAVY_COLUMNS)
+
+    def watched(self) -> Self:
+        return self.select_related("program").only("user", *WATCHED_COLUMNS)
 
     def pending(self) -> Self:
         return self.filter(state=ExecutionState.PENDING)
@@ -65,6 +71,9 @@ class EvaluationQuerySet(ScopedQuerySet[Any]):
     def light(self) -> Self:
         """Without what only a detail shows."""
         return self.defer("estimate", "token_usage")
+
+    def watched(self) -> Self:
+        return self.select_related("program").only(*WATCHED_COLUMNS)
 
 
 class EvaluationPartQuerySet(ScopedQuerySet[Any]):

@@ -54,6 +54,10 @@ class ScopedQuerySet(models.QuerySet[M_co]):
             return rows._to_user(viewer)
         return rows._to_engineer(viewer) if role is Role.ML_ENGINEER else rows
 
+    def watched(self) -> Self:
+        """What those who wait for a row hear of it, with whatever the right to see it depends on."""
+        return self.only("state", "revision")
+
     def deletions_known_to(self, viewer: Viewer) -> models.QuerySet[Any]:
         """The last states of rows that have been deleted, for the histories of which only admins and engineers have the
         right, and no token that is restricted to programs."""

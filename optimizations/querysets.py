@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.contrib.auth.models import Group
 from django.db.models import Q, QuerySet
 
+from executions.querysets import WATCHED_COLUMNS
 from mlops.querysets import ScopedQuerySet
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ class OptimizationQuerySet(ScopedQuerySet[Any]):
     def light(self) -> Self:
         """Without what only a detail shows."""
         return self.defer("estimate", "comparison", "token_usage", "params")
+
+    def watched(self) -> Self:
+        return self.select_related("program").only(*WATCHED_COLUMNS)
 
 
 class OptimizationPartQuerySet(ScopedQuerySet[Any]):

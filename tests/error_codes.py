@@ -22,6 +22,7 @@ HEADINGS = {
     "Conflict": "409: the row's present state does not allow this",
     "Stale": "412: somebody was faster",
     "TooLarge": "413: more was sent than is accepted",
+    "TooMany": "429: more was asked for at once, or in this while, than is allowed",
     "Unavailable": "503: nothing is wrong with the request; repeat it after a while",
     "Problem": "What is wrong with one field (`errors[].code`)",
     "RunError": "Why an execution failed (`error.code` of the execution)",

@@ -18,13 +18,14 @@ from datasets.models import TYPE_CHOICES, Import
 from datasets.models.imports import FORMAT_CHOICES
 from datasets.selectors import access_import
 from datasets.types import Duplicates
-from mlops.api.bodies import UploadParser, parse_json
+from mlops.api.bodies import UploadParser
 from mlops.api.documented import ONCE, location_of
 from mlops.api.serializers import RecordSerializer, StrictSerializer
 from mlops.api.streams import detail_view, events_view
 from mlops.api.viewsets import RecordViewSet
 from mlops.errors import Invalid
 from mlops.models import User
+from mlops.strict_json import parse_json
 
 LOCATION = location_of("the import")
 OPTIONS = ("encoding", "delimiter", "duplicates", "mapping", "types", "schema")

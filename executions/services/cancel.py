@@ -15,6 +15,7 @@ from executions.services.ledger import charge_without_answer
 from executions.services.running import Ending
 from executions.types import ExecutionState
 from mlops.models import User
+from mlops.services.nudges import nudge
 from mlops.services.watching import change_of
 from mlops.verbs import verb
 
@@ -45,6 +46,7 @@ def cancel_execution(*, actor: User, execution: Execution) -> Execution:
 
 
 def _tell(row: Execution) -> None:
+    nudge(Execution)
     here = process.present()
     if here is not None:
         here.loop.call_soon_threadsafe(_tell_here, row)

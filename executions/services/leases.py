@@ -20,6 +20,7 @@ from executions.services.ledger import charge_without_answer, settlement
 from executions.types import ExecutionState, RunError
 from mlops.errors import DomainError
 from mlops.services.credits import book
+from mlops.services.nudges import nudge
 
 CLAIM_BATCH = 64
 SWEEP_BATCH = 500
@@ -44,6 +45,8 @@ def claim(room: int, *, lease_token: UUID, lease_expires_at: datetime, leased_by
             leased_by=leased_by,
             started_at=timezone.now(),
         )
+    if rows:
+        nudge(Execution)
     return rows
 
 
@@ -90,6 +93,7 @@ def hand_back(execution: Execution, *, has_begun: bool = True) -> bool:
         if not has_begun:
             row.attempt -= 1
         _release(row)
+    nudge(Execution)
     return True
 
 
@@ -116,6 +120,8 @@ def sweep() -> dict[str, int]:
             if row is not None:
                 _release(row)
                 counts["ended" if row.is_terminal else "handed_back"] += 1
+    if any(counts.values()):
+        nudge(Execution)
     return counts
 
 

@@ -29,6 +29,7 @@ from executions.services import bulk
 from executions.services.ledger import reservation, settlement
 from mlops.models import IdempotencyRecord
 from mlops.services.credits import floor_of, insufficient_credits
+from mlops.services.nudges import nudge
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class GroupWriter:
             if batch:
                 outcomes = _stored([job for job, _ in batch])
                 self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
+                nudge(Execution)
         connection.close()
 
     def _settle(self, batch: Sequence[tuple[Job, asyncio.Future[bool]]], outcomes: Sequence[Outcome]) -> None:

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from mlops.errors import Unauthenticated
 from mlops.models import User
-from mlops.services.tokens import authenticate_token, cached_actor
+from mlops.services.tokens import authenticate_token, bearer_of, cached_actor, token_unknown
 
 __all__ = ["BearerAuthentication", "authenticate_token", "bearer_of", "cached_actor", "token_unknown"]
-
-
-def bearer_of(header: str) -> str | None:
-    """The raw token of an `Authorization` header, or None when it holds none of ours to judge."""
-    scheme, _space, raw = header.partition(" ")
-    return raw.strip() if scheme.lower() == "bearer" else None
-
-
-def token_unknown() -> Unauthenticated:
-    return Unauthenticated("token_unknown", _("The bearer token is unknown, expired or revoked."))
 
 
 class BearerAuthentication(BaseAuthentication):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import IO, Any, TypeAlias
@@ -13,9 +12,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from rest_framework.parsers import BaseParser, MultiPartParser
 
-from mlops.api.problems import CONTENT_TYPE, encoded, problem_of
+from mlops.api.problems import problem_of, written_for
 from mlops.errors import Invalid, TooLarge
-from mlops.sanitiser import refuse_unstorable
+from mlops.strict_json import parse_json
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -29,39 +28,6 @@ def body_too_large(limit: int | None = None) -> TooLarge:
     return TooLarge(
         "body_too_large", _("The body is larger than %(limit)d bytes.") % {"limit": limit}, extra={"limit": limit}
     )
-
-
-def parse_json(raw: bytes) -> Any:
-    """The JSON value in `raw`, all of it storable.
-
-    Raises `Invalid`: `not_utf8`, `malformed_json`, `duplicate_key`, `not_a_number`, `unstorable_text`, `too_deep`.
-    """
-    try:
-        value = json.loads(raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except UnicodeDecodeError:
-        raise Invalid("not_utf8", _("The body is not UTF-8.")) from None
-    except RecursionError:
-        raise Invalid("too_deep", _("The body is nested too deeply.")) from None
-    except ValueError as error:
-        # JSONDecodeError, and whole numbers of more digits than Python converts
-        position = getattr(error, "pos", 0)
-        message = _("The body is not JSON (at character %(position)d).") % {"position": position}
-        raise Invalid("malformed_json", message) from None
-    refuse_unstorable(value)
-    return value
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise Invalid("not_a_number", _("NaN and infinities are not allowed."))
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        names = [name for name, _value in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Invalid("duplicate_key", _("A member is given twice."), field=twice)
-    return members
 
 
 def read_body(stream: IO[bytes] | HttpRequest) -> bytes:
@@ -108,7 +74,7 @@ def limit_body(app: Application) -> Application:
             return await app(scope, receive, send)
         limit = limit_of(scope["path"])
         if _announced(scope) > limit:
-            return await _refuse(send, limit)
+            return await _refuse(send, limit, scope["path"])
         await _run_counted(app, scope, receive, send, limit)
 
     return counted
@@ -142,7 +108,7 @@ async def _run_counted(app: Application, scope: Any, receive: Receive, send: Sen
 
     await app(scope, counting_receive, noting_send)
     if arrived > limit and not has_begun:
-        await _refuse(send, limit)
+        await _refuse(send, limit, scope["path"])
 
 
 def _announced(scope: Mapping[str, Any]) -> int:
@@ -150,8 +116,9 @@ def _announced(scope: Mapping[str, Any]) -> int:
     return int(length) if length.isdigit() else 0
 
 
-async def _refuse(send: Send, limit: int) -> None:
+async def _refuse(send: Send, limit: int, path: str) -> None:
     status, body, _headers = problem_of(body_too_large(limit))
-    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"connection", b"close")]
+    kind, content, _more = written_for(path, status, body)
+    headers = [(b"content-type", kind.encode()), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": encoded(body)})
+    await send({"type": "http.response.body", "body": content})

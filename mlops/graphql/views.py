@@ -6,6 +6,7 @@ document or its operation stands in `errors`, each with its code.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from mlops.encoding import encoded
 from mlops.errors import DomainError, Invalid, Unavailable
 from mlops.graphql.errors import formatted
 from mlops.graphql.limits import GraphQLErrors, admitted
@@ -43,6 +45,12 @@ class Asked:
     query: str
     variables: Mapping[str, Any]
     operation: str | None
+
+    @property
+    def digest(self) -> bytes:
+        """Equal for those who ask the same."""
+        asked = [self.query, self.variables, self.operation]
+        return hashlib.sha256(encoded(asked, is_sorted=True)).digest()
 
     @classmethod
     def of(cls, body: Any) -> Asked:
@@ -89,10 +97,18 @@ def answered(schema: graphene.Schema, asked: Asked, actor: User) -> ExecutionRes
         return ExecutionResult(errors=refusal.errors)
     except DomainError as refusal:
         return ExecutionResult(errors=[_as_graphql_error(refusal)])
+    return executed(schema, document, asked, actor)
+
+
+def executed(
+    schema: graphene.Schema, document: DocumentNode, asked: Asked, actor: User, root: Any = None
+) -> ExecutionResult:
+    """The result of an admitted document, or of one event of a subscription, which is its `root`."""
     with connection.execute_wrapper(_Deadline()):
         result = execute(
             schema.graphql_schema,
             document,
+            root_value=root,
             context_value=Context(actor),
             variable_values=dict(asked.variables),
             operation_name=asked.operation,

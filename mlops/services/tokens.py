@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias, TypedDict, Unpack
 
@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from mlops.caching import ShortCache
-from mlops.errors import Conflict
+from mlops.errors import Conflict, Unauthenticated
 from mlops.models import ApiToken, User
 from mlops.policies import token_policy
 from mlops.services import token_limits
@@ -195,6 +195,24 @@ async def cached_actor(
     return await sync_to_async(authenticate_token)(raw, younger_than_s=younger_than_s)
 
 
+def owners_of(raws: Collection[str]) -> dict[str, User]:
+    """Of many raw tokens the usable ones with their owners, as they are now: one query, whatever their number."""
+    by_digest = {_digest(raw): raw for raw in raws}
+    tokens = list(ApiToken.objects.usable().select_related("user").filter(digest__in=by_digest))
+    _note_use(tokens)
+    return {by_digest[token.digest]: _with_grant(token) for token in tokens}
+
+
+def bearer_of(header: str) -> str | None:
+    """The raw token of an `Authorization` header, or None when it holds none of ours to judge."""
+    scheme, _space, raw = header.partition(" ")
+    return raw.strip() if scheme.lower() == "bearer" else None
+
+
+def token_unknown() -> Unauthenticated:
+    return Unauthenticated("token_unknown", _("The bearer token is unknown, expired or revoked."))
+
+
 def forget_tokens() -> None:
     """Drop what this process knows of tokens and their owners."""
     _known.forget()
@@ -225,10 +243,19 @@ def _looked_up(raw: str, younger_than_s: float | None) -> User | None:
 
 def _owner(digest: str) -> User:
     token = ApiToken.objects.usable().select_related("user").get(digest=digest)
+    _note_use([token])
+    return _with_grant(token)
+
+
+def _note_use(tokens: Iterable[ApiToken]) -> None:
     now = timezone.now()
     due = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_IS_NOTED_EVERY)
-    if token.last_used_at is None or now - token.last_used_at > USE_IS_NOTED_EVERY:
-        ApiToken.objects.filter(due, pk=token.pk).update(last_used_at=now)
+    late = [one.pk for one in tokens if one.last_used_at is None or now - one.last_used_at > USE_IS_NOTED_EVERY]
+    if late:
+        ApiToken.objects.filter(due, pk__in=late).update(last_used_at=now)
+
+
+def _with_grant(token: ApiToken) -> User:
     owner: User = token.user
     owner.grant = Grant(
         token.pk, frozenset(map(Scope, token.scopes)), frozenset(token.programs), token.rate_limit, token.expires_at

@@ -1,8 +1,9 @@
 """Who waits for work, and how they hear: one reader per process and kind of row for all that are watched.
 
 A change made in this process is announced at once by whoever committed it. Changes made elsewhere are seen by one query
-every `POLL_S` seconds for all watched rows together, whatever their number. Events are the row's state and revision,
-so a missed one is never a lost one.
+for all watched rows together, whatever their number: when a nudge says that rows of the kind have changed somewhere,
+and every `POLL_S` seconds, since a nudge may be lost. Events are the row's state and revision, so a missed one is never
+a lost one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -19,11 +22,16 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, models, transaction
 
 from mlops.services.database import off_the_loop
+from mlops.services.nudges import hear, nudge
 from mlops.types import TERMINAL_STATES
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.25
+POLL_S = 1.5
+"""With what rights cost (`mlops.graphql.connected`) a row that is watched idly costs no more than a query a second."""
+
+PAUSE_S = 0.05
+"""A reader rests so long at least, and four times as long as its last look took: nudges of a busy system come often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +70,65 @@ class Watcher:
         return await self._changes.get()
 
 
-class Watchers:
-    """Fans changes of the rows of one model out to those who wait for them. Lives on one event loop."""
+class Reader(ABC):
+    """Looks for changes of one kind of row while any are watched. Lives on one event loop."""
 
     def __init__(self, model: type[models.Model]) -> None:
-        self._model = model
+        self.model: Any = model
+        self._nudged, self._wanted = asyncio.Event(), asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    @abstractmethod
+    def is_watched(self) -> bool:
+        """Whether anybody waits."""
+
+    @abstractmethod
+    async def look(self) -> None:
+        """Tell those who wait of what has changed."""
+
+    def read(self) -> None:
+        """Somebody waits now."""
+        self._wanted.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._read(), name=f"{self.model._meta.model_name}-changes")
+
+    async def _read(self) -> None:
+        hearing = asyncio.create_task(hear(self.model, self._nudged.set), name=f"{self.model._meta.model_name}-nudges")
+        try:
+            while True:
+                if not self.is_watched():
+                    self._wanted.clear()
+                    await self._wanted.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._nudged.wait(), POLL_S)
+                self._nudged.clear()
+                await self._look_and_rest()
+        finally:
+            hearing.cancel()
+
+    async def _look_and_rest(self) -> None:
+        began = time.monotonic()
+        try:
+            await self.look()
+        except (OperationalError, InterfaceError):
+            logger.warning("The database does not answer; those who wait will hear later")
+        await asyncio.sleep(max(PAUSE_S, 4 * (time.monotonic() - began)))
+
+
+class Watchers(Reader):
+    """Fans changes of single rows out to those who wait for them."""
+
+    def __init__(self, model: type[models.Model]) -> None:
+        super().__init__(model)
         self._watching: dict[UUID, set[Watcher]] = defaultdict(set)
-        self._reader: asyncio.Task[None] | None = None
+        self._seen: dict[UUID, Any] = {}
+
+    def is_watched(self) -> bool:
+        return bool(self._watching)
 
     @property
     def count(self) -> int:
@@ -84,9 +144,10 @@ class Watchers:
         watcher = Watcher(after)
         self._watching[id].add(watcher)
         try:
-            for change in await off_the_loop(lambda: self._states([id])):
-                watcher.offer(change)
-            self._read()
+            for row in await off_the_loop(lambda: self._rows([id])):
+                self._seen[id] = row
+                watcher.offer(change_of(row))
+            self.read()
             while True:
                 change = await watcher.next()
                 yield change
@@ -96,6 +157,11 @@ class Watchers:
             self._watching[id].discard(watcher)
             if not self._watching[id]:
                 del self._watching[id]
+                self._seen.pop(id, None)
+
+    def seen(self, id: UUID) -> Any | None:
+        """A watched row with what the right to see it depends on (`watched` of its queryset), as of the last look."""
+        return self._seen.get(id)
 
     async def ended(self, id: UUID, wait_s: float) -> bool:
         """Whether the row is in a terminal state within `wait_s` seconds."""
@@ -106,29 +172,15 @@ class Watchers:
                         return True
         return False
 
-    def stop(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
+    async def look(self) -> None:
+        watched = list(self._watching)
+        for row in await off_the_loop(lambda: self._rows(watched)):
+            if row.pk in self._watching:
+                self._seen[row.pk] = row
+                self.offer(change_of(row))
 
-    def _read(self) -> None:
-        if self._reader is None or self._reader.done():
-            self._reader = asyncio.create_task(self._poll(), name=f"{self._model._meta.model_name}-changes")
-
-    async def _poll(self) -> None:
-        while self._watching:
-            await asyncio.sleep(POLL_S)
-            watched = list(self._watching)
-            try:
-                changes = await off_the_loop(lambda keys=watched: self._states(keys))  # type: ignore[misc]
-            except (OperationalError, InterfaceError):
-                logger.warning("The database does not answer; those who wait will hear later")
-                continue
-            for change in changes:
-                self.offer(change)
-
-    def _states(self, keys: list[UUID]) -> list[Change]:
-        rows = self._model._base_manager.filter(pk__in=keys).values_list("pk", "state", "revision")
-        return [Change(*row) for row in rows]
+    def _rows(self, keys: list[UUID]) -> list[Any]:
+        return list(self.model._default_manager.watched().filter(pk__in=keys))
 
 
 _here: dict[type[models.Model], tuple[asyncio.AbstractEventLoop, Watchers]] = {}
@@ -144,11 +196,11 @@ def watchers_of(model: type[models.Model]) -> Watchers:
 
 
 def announce(row: Any) -> None:
-    """Tell those who wait in this process, once the present transaction is committed; callable from any thread.
-
-    Without it they hear by the next look at the database.
-    """
-    known = _here.get(type(row))
+    """Tell those who wait, here and in other processes, once the present transaction is committed; callable from any
+    thread. Without it they hear by the next look at the database."""
+    model = type(row)
+    transaction.on_commit(lambda: nudge(model))
+    known = _here.get(model)
     if known is None:
         return
     loop, watchers = known

@@ -16,10 +16,11 @@ from rest_framework.test import APIClient
 
 from mlops import errors
 from mlops.api import problems
-from mlops.api.bodies import limit_body, parse_json
+from mlops.api.bodies import limit_body
 from mlops.api.problems import problem_of
 from mlops.errors import DomainError, Invalid, Problem
 from mlops.models import User
+from mlops.strict_json import parse_json
 from tests.conftest import api_of
 from tests.factories import make_language_model, make_user
 

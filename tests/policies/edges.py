@@ -18,13 +18,14 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from graphene.utils.str_converters import to_camel_case
 
 from config.celery import app as celery_app
-from config.graphql import Mutation, Query
+from config.graphql import Mutation, Query, Subscription
 from mlops.admin.base import ReadOnlyInline, ServiceAdmin
 from mlops.api.history import Remembers
 from tests.policies import listed
 from tests.sources import APPS
 
 READ = "reads rows in the scope of visible_to"
+FOLLOWS = "reads rows in the scope of visible_to, asked again with every event and while it lasts"
 PAST = "reads the history of one row in the scope of visible_to, under the right to view histories"
 DELETED = "reads last states in the scope of deletions_known_to, under the right to view histories"
 OFF = "switched off: nobody may"
@@ -112,7 +113,10 @@ def graphql_edges() -> list[Edge]:
         Edge("GraphQL", f"mutation {to_camel_case(name)}", (field.verb.name,))
         for name, field in Mutation._meta.fields.items()
     ]
-    return [*queries, *mutations]
+    subscriptions = [
+        Edge("GraphQL", f"subscription {to_camel_case(name)}", reason=FOLLOWS) for name in Subscription._meta.fields
+    ]
+    return [*queries, *mutations, *subscriptions]
 
 
 def admin_edges() -> list[Edge]:
