@@ -16,14 +16,16 @@ import tempfile
 import timeit
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks import banking15, report, scenarios, systems
+from benchmarks import banking15, report, scenarios, streaming, systems
 from benchmarks.processes import database
 from benchmarks.scenarios import Sample
 from benchmarks.systems import Surroundings, System
+from tests.provider import Provider
 
 SCENARIOS = (
     "runtime",
@@ -36,6 +38,7 @@ SCENARIOS = (
     "tokens",
     "usage",
     "budgets",
+    "streaming",
     "memory",
     "sync",
     "async",
@@ -101,6 +104,16 @@ class Run:
             for _ in range(self._rounds):
                 yield scenarios.budgets_round(free, "none", 16, self._seconds)
                 yield scenarios.budgets_round(three, "ours", 16, self._seconds)
+
+    def _streaming(self) -> Iterator[Sample]:
+        with Provider() as provider:
+            around = replace(self._around, provider_url=provider.base_url)
+            with systems.ours(around, suffix="_streaming") as system:
+                streaming.measured(system, provider, 8, 1)  # imports, pools and caches are no part of a round
+                for _ in range(self._rounds):
+                    for readers in streaming.AT_ONCE:
+                        figures = streaming.measured(system, provider, readers, self._seconds).figures()
+                        yield Sample(f"streaming, {readers} readers", "ours", figures)
 
     def _memory(self) -> Iterator[Sample]:
         if "ours" in self._chosen:
