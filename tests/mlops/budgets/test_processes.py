@@ -79,7 +79,7 @@ def told(here: Installation) -> dict[str, Any]:
 
 @pytest.mark.postgresql
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("kind", "processes"), [("postgresql", 2), ("postgresql", 4), ("sqlite", 2)])
+@pytest.mark.parametrize(("kind", "processes"), [("postgresql", 4), ("sqlite", 2)])
 def test_together_they_spend_all_of_it_and_no_more(tmp_path: Path, kind: str, processes: int) -> None:
     with installation(tmp_path, kind) as here:
         started = [start(here, f"spender-{number}") for number in range(processes)]
