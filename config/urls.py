@@ -35,6 +35,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="docs",
     ),
     path("graphql/", GraphQLView.as_view(schema=schema), name="graphql"),
+    path("v1/", include("executions.api.openai.urls")),
     path("api/v1/", include("executions.api.urls")),
     path("api/v1/", include("optimizations.api.urls")),
     path("api/v1/", include("mlops.api.urls")),

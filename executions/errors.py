@@ -15,6 +15,10 @@ def execution_not_found() -> NotFound:
     return NotFound("execution_not_found", _("There is no such execution."))
 
 
+def execution_underway(execution_id: str) -> Unavailable:
+    return Unavailable("execution_underway", _("Execution %(id)s goes on: poll it there.") % {"id": execution_id})
+
+
 def execution_not_cancellable(state: str) -> Conflict:
     return Conflict(
         "execution_not_cancellable", _("An execution that is %(state)s cannot be cancelled.") % {"state": state}

@@ -15,12 +15,12 @@ from executions.services import process
 from executions.services.execute import MAX_WAIT_S, Answer, Request, answer
 from executions.types import Mode, Source
 from mlops.api.authentication import cached_actor, token_unknown
-from mlops.api.bodies import parse_json
 from mlops.api.problems import CONTENT_TYPE, problem_of
 from mlops.encoding import encoded
 from mlops.errors import Invalid, Problem, Unauthenticated, Unavailable, all_of
 from mlops.models import User
 from mlops.money import as_decimal
+from mlops.strict_json import parse_json
 from mlops.types import MICRO_PER_CREDIT
 
 MEMBERS = frozenset({"input", "options"})
@@ -121,10 +121,17 @@ def _wait(prefer: str) -> float:
 
 def _reply(answered: Answer, actor: User, began: float) -> Reply:
     execution = answered.execution
+    status = 200 if execution.is_terminal else 202
+    headers = {"content-type": "application/json", **headers_of(answered, actor, began)}
+    return Reply(status, headers, encoded(in_detail(execution)))
+
+
+def headers_of(answered: Answer, actor: User, began: float) -> dict[str, str]:
+    """What the headers of an answer say of its execution."""
+    execution = answered.execution
     waited = execution.waited_ms or 0.0
     balance = actor.ml_credits if answered.balance is None else answered.balance
     headers = {
-        "content-type": "application/json",
         "location": f"/api/v1/executions/{execution.pk}/",
         "x-execution-id": str(execution.pk),
         "x-cache": "bypass",
@@ -135,5 +142,4 @@ def _reply(answered: Answer, actor: User, began: float) -> Reply:
     if execution.is_terminal:
         headers["x-cost-usd"] = usd(execution.cost) or "unknown"
         headers["x-overhead-ms"] = f"{max((time.perf_counter() - began) * 1e3 - waited, 0):.3f}"
-    status = 200 if execution.is_terminal else 202
-    return Reply(status, headers, encoded(in_detail(execution)))
+    return headers

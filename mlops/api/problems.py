@@ -1,7 +1,7 @@
 """Every refusal of REST as RFC 9457 `application/problem+json`.
 
 `problem_of` is the one mapper from an exception to status, document and headers; DRF, plain async views, Django's own
-error views and the lean ASGI route all use it.
+error views and the lean ASGI route all use it. Where the API is OpenAI's, the document is told in OpenAI's form.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from mlops import errors
+from mlops.api import openai_errors
 from mlops.errors import DomainError, Problem
 from mlops.sanitiser import replace_unstorable
 
@@ -129,12 +130,25 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     return Response(body, status=status, headers=headers, content_type=CONTENT_TYPE)
 
 
-def problem_response(error: BaseException) -> HttpResponse:
-    """For plain views: the refusal as Django's response."""
+def problem_response(error: BaseException, path: str = "") -> HttpResponse:
+    """For plain views: the refusal as Django's response, in the form of the API that `path` belongs to."""
     status, body, headers = problem_of(error)
     if status == 500:
         logger.error("unexpected error", exc_info=error)
-    return HttpResponse(encoded(body), status=status, headers=headers, content_type=CONTENT_TYPE)
+    return _written(status, body, headers, path)
+
+
+def _written(status: int, body: dict[str, Any], headers: Mapping[str, str], path: str) -> HttpResponse:
+    kind, content, more = written_for(path, status, body)
+    return HttpResponse(content, status=status, headers={**headers, **more}, content_type=kind)
+
+
+def written_for(path: str, status: int, body: Mapping[str, Any]) -> tuple[str, bytes, dict[str, str]]:
+    """A problem document in the form of the API that `path` belongs to: content type, content, further headers."""
+    if path.startswith(openai_errors.PREFIX):
+        content = encoded(openai_errors.openai_error(body))
+        return openai_errors.CONTENT_TYPE, content, openai_errors.retry_headers(status)
+    return CONTENT_TYPE, encoded(body), {}
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
@@ -147,29 +161,32 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if not _is_api(request):
         return defaults.bad_request(request, exception)
-    return problem_response(errors.Invalid("bad_request", _("The request is malformed.")))
+    return problem_response(errors.Invalid("bad_request", _("The request is malformed.")), request.path)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return problem_response(PermissionDenied()) if _is_api(request) else defaults.permission_denied(request, exception)
+    if not _is_api(request):
+        return defaults.permission_denied(request, exception)
+    return problem_response(PermissionDenied(), request.path)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if not _is_api(request):
         return defaults.permission_denied(request, PermissionDenied(reason))
-    return problem_response(errors.Forbidden("csrf_failed", _("The CSRF token is missing or wrong.")))
+    return problem_response(errors.Forbidden("csrf_failed", _("The CSRF token is missing or wrong.")), request.path)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return problem_response(Http404()) if _is_api(request) else defaults.page_not_found(request, exception)
+    if not _is_api(request):
+        return defaults.page_not_found(request, exception)
+    return problem_response(Http404(), request.path)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     if not _is_api(request):
         return defaults.server_error(request)
     # Django has logged the exception with its traceback already.
-    body = document(500, "internal_error", _("Something went wrong on our side."))
-    return HttpResponse(encoded(body), status=500, content_type=CONTENT_TYPE)
+    return _written(500, document(500, "internal_error", _("Something went wrong on our side.")), {}, request.path)
 
 
 def _is_api(request: HttpRequest) -> bool:

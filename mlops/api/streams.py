@@ -47,7 +47,7 @@ Access: TypeAlias = Callable[[User, UUID], Any]
 
 
 def refusing(view: View) -> View:
-    """`view` with every exception as problem+json, and free of Django's own CSRF check: `actor_of` makes it."""
+    """`view` with every exception as a problem, and free of Django's own CSRF check: `actor_of` makes it."""
 
     @csrf_exempt
     @wraps(view)
@@ -55,7 +55,7 @@ def refusing(view: View) -> View:
         try:
             return await view(request, *args, **kwargs)
         except Exception as error:
-            return problem_response(error)
+            return problem_response(error, request.path)
 
     return answered
 
@@ -88,9 +88,9 @@ async def actor_by_now(request: HttpRequest) -> User:
     return await _identified(request, FRESH_S)
 
 
-def only(method: str) -> HttpResponse:
-    """The answer to every other method."""
-    response = problem_response(MethodNotAllowed(method))
+def only(method: str, path: str = "") -> HttpResponse:
+    """The answer to every other method at `path`."""
+    response = problem_response(MethodNotAllowed(method), path)
     response.headers["Allow"] = method
     return response
 

@@ -8,6 +8,9 @@ OPEN = "open to all, holds no rows"
 
 PLAIN_VIEWS: Mapping[str, str] = {
     "program-execute": "POST",
+    "openai-chat-completions": "POST",
+    "openai-models": "GET",
+    "openai-model": "GET",
     "execution-wait": "GET",
     "execution-events": "GET",
     "evaluation-wait": "GET",
@@ -33,6 +36,7 @@ PLAIN_VIEWS: Mapping[str, str] = {
 
 REST_VERBS: Mapping[str, tuple[str, ...]] = {
     "POST /api/v1/programs/{ref}/execute/": ("execute_program", "aexecute_program", "stream_execution"),
+    "POST /v1/chat/completions": ("execute_program", "aexecute_program", "stream_execution"),
     "POST /api/v1/prompt-versions/": ("set_prompt",),
 }
 """Verbs of plain views, and the second ones of viewsets, which say their first themselves."""
@@ -40,6 +44,8 @@ REST_VERBS: Mapping[str, tuple[str, ...]] = {
 _WAITS = "reads one row in the scope of visible_to, asked again while it lasts"
 
 REST: Mapping[str, str] = {
+    "GET /v1/models": "reads programs in the scope of visible_to",
+    "GET /v1/models/{model}": "reads one program in the scope of visible_to",
     "GET /api/v1/executions/{pk}/": _WAITS,
     "GET /api/v1/executions/{pk}/events/": _WAITS,
     "GET /api/v1/evaluations/{pk}/": _WAITS,

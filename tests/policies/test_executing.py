@@ -18,6 +18,7 @@ from mlops.errors import DomainError, Forbidden, InsufficientCredits, NotFound
 from mlops.models import CreditEntry, User
 from mlops.types import Scope
 from programs.models import Program
+from tests.executions.chatting import chat, sent
 from tests.executions.test_rest import through_the_lean_route
 from tests.factories import make_token
 from tests.optimizations.compiling import matcher
@@ -88,6 +89,19 @@ def over_the_lean_route(world: World, person: Person, program: Program) -> bool:
     raw = b'{"input": {"message": "lost"}, "options": {"mode": "async"}}'
     token = world.tokens.get(person, "signet_of_nobody")
     return answered(through_the_lean_route(token, f"/api/v1/programs/{program.pk}/execute/", raw).status)
+
+
+def over_chat_completions(world: World, person: Person, program: Program) -> bool:
+    return chatted(world, person, program)
+
+
+def over_streamed_chat_completions(world: World, person: Person, program: Program) -> bool:
+    return chatted(world, person, program, stream=True)
+
+
+def chatted(world: World, person: Person, program: Program, **members: Any) -> bool:
+    token = world.tokens.get(person, "signet_of_nobody")
+    return answered(sent(token, chat(INPUT["message"], f"program:{program.pk}", **members)).status)
 
 
 def in_the_admin(world: World, person: Person, program: Program) -> bool:

@@ -39,6 +39,7 @@ INTERNAL = {
     "follow_signature": "part of update_signature and update_module",
     "freeze": "part of submit, deploy, archive, execute and evaluate, which have asked",
     "frozen": "part of freeze_dataset and freeze_corpus",
+    "interface_of": "what execute_program and stream_execution take and give; asks their right",
     "line_key": "names a line of the ledger; asks no right",
     "limits_by_default": "part of create_token",
     "once": "spends a key; what it starts is a verb",
