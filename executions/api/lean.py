@@ -115,12 +115,11 @@ async def _send_events(events: EventStream, request_id: str, receive: Receive, s
         await send({"type": "http.response.body", "body": b""})
 
     sending, leaving = asyncio.ensure_future(passed_on()), asyncio.ensure_future(_until_left(receive))
-    try:
-        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        if not sending.done():
-            sending.cancel()
+    # Whoever cancels this waiting is the server that stops: then the execution goes on, and is handed back in time.
+    await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    leaving.cancel()
+    if not sending.done():
+        sending.cancel()
         events.close()
     with contextlib.suppress(asyncio.CancelledError):
         await sending

@@ -167,6 +167,21 @@ def test_a_reader_who_leaves_closes_the_call_and_nothing_stays_reserved(
     assert len(provider.requests) == 1
 
 
+def test_a_server_that_stops_is_no_reader_who_leaves(user: User, provider: Provider) -> None:
+    """What runs goes on until the process hands it back."""
+    dictation = Dictation()
+    provider.script(dictation)
+    dictation.say(SAID)
+    bearer = f"Bearer {make_token(user)[1]}"
+    reader = Reader(application, EXECUTE, body(), authorization=bearer, accept="text/event-stream")
+    assert next(reader.events())[0] == "step"
+    reader.ended.cancel()
+    dictation.say(" goes on")
+    dictation.end()
+    eventually(lambda: Execution.objects.get().state == "completed")
+    assert Execution.objects.get().output == {"answer": "It goes on"}
+
+
 def test_while_nothing_comes_a_comment_is_sent(
     post: Post, user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
