@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/streaming.md run as printed, against a server of their own."""
+"""The examples of README.md, docs/streaming.md and docs/openai.md run as printed, against a server of their own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from tests.installation import ROOT, Installation, free_port
 
 README = (ROOT / "README.md").read_text()
 STREAMING = (ROOT / "docs" / "streaming.md").read_text()
+OPENAI = (ROOT / "docs" / "openai.md").read_text()
 START_SECONDS = 120
 
 
@@ -113,3 +116,50 @@ def test_answers_come_while_they_come_as_printed(newcomer: Newcomer) -> None:
     printed = newcomer.does([sys.executable, "manage.py", "shell", "--verbosity", "0"], example)
     assert "intent " in printed
     assert printed.endswith("completed\n")
+
+
+@pytest.mark.timeout(300)
+def test_clients_of_openai_are_served_as_printed(newcomer: Newcomer) -> None:
+    """OpenAI's own, LiteLLM and DSPy, each with a whole answer and with a streamed one."""
+    printed = newcomer.does(["sh", "-e"], "\n".join([*examples("sh", OPENAI), 'echo; echo "$TOKEN"']))
+    *replies, token = printed.split()
+    told = " ".join(replies)
+    assert '"id":"program:triage"' in told
+    assert told.count('"object":"chat.completion"') == 2
+    assert told.endswith("data: [DONE]")
+
+    clients = Newcomer(newcomer.port, {**newcomer.environment, "TOKEN": token, "LITELLM_LOCAL_MODEL_COST_MAP": "True"})
+    lines = clients.does([sys.executable, "-"], "\n".join(examples("python", OPENAI))).splitlines()
+    for client in ("openai", "litellm"):
+        (whole,) = (line for line in lines if line.startswith(f"{client}: "))
+        assert re.fullmatch(rf'{client}: chatcmpl-[0-9a-f-]{{36}} {{"intent":"\w+","urgency":"\w+"}} \d+', whole)
+    assert any(re.fullmatch(r"dspy: \w+ \w+", line) for line in lines)
+    streamed = {client: read_from(lines, client) for client in ("openai", "litellm", "dspy")}
+    assert streamed["openai"] == streamed["litellm"] != ""
+    assert streamed["dspy"].startswith(streamed["openai"])  # after the pieces DSPy gives the prediction
+
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{newcomer.port}/v1", api_key=token, max_retries=0) as own:
+        refusals_are_openais_own(own)
+
+
+def read_from(lines: list[str], client: str) -> str:
+    """All that `client` has printed of a stream."""
+    begin = f"{client}, streamed: "
+    return "".join(line.removeprefix(begin) for line in lines if line.startswith(begin)).replace("None", "")
+
+
+def refusals_are_openais_own(client: openai.OpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": "Where is my parcel?"}]
+    create = client.chat.completions.create
+
+    with pytest.raises(openai.NotFoundError) as missing:
+        create(model="program:nothing", messages=messages)
+    assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
+    with pytest.raises(openai.BadRequestError) as refused:
+        create(model="program:triage", messages=messages, n=2, stream=True)
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "n")
+    with pytest.raises(openai.AuthenticationError):
+        create(model="program:triage", messages=messages, extra_headers={"Authorization": "Bearer nobody's"})
+    raw = client.chat.completions.with_raw_response.create(model="program:triage", messages=messages)
+    assert raw.parse().id == f"chatcmpl-{raw.headers['x-execution-id']}"
+    assert client.models.retrieve("program:triage").id in [model.id for model in client.models.list()]

@@ -98,6 +98,26 @@ def test_what_is_no_text_comes_whole(token: str, members: Any, shorthand: str) -
     assert "x-cost-usd" in reply.headers
 
 
+def test_fields_that_dspy_asks_for_come_below_their_headers(token: str, dictation: Dictation) -> None:
+    make_program(name="noting", shorthand="question: str -> answer: str, sure: bool")
+    order = (
+        "Respond with the corresponding output fields, starting with the field `[[ ## answer ## ]]`, then "
+        "`[[ ## sure ## ]]` (must be formatted as a valid Python bool), and then ending with the marker for "
+        "`[[ ## completed ## ]]`."
+    )
+    reply = begun(token, chat(f"[[ ## question ## ]]\nWhy?\n\n{order}", "program:noting", stream=True))
+    dictation.say("[[ ## answer ## ]]\nBecause")
+    eventually(lambda: len(reply.messages) > 1 and reply.text == "[[ ## answer ## ]]\nBecause")
+    dictation.say(" it is.\n\n[[ ## sure ## ]]\nTrue\n\n[[ ## completed ## ]]")
+    dictation.end()
+    assert reply.ended is not None
+    reply.ended.result(30)
+
+    assert Execution.objects.get().input == {"question": "Why?"}
+    assert reply.text == "[[ ## answer ## ]]\nBecause it is.\n\n[[ ## sure ## ]]\ntrue\n\n[[ ## completed ## ]]"
+    assert reply.events[-1] == "[DONE]"
+
+
 def test_only_the_module_that_gives_the_output_is_heard(token: str) -> None:
     make_program(name="thinking", kind="chain_of_thought")
 

@@ -1,4 +1,7 @@
-"""Addresses as OpenAI's clients know them: without a slash at the end."""
+"""Addresses as OpenAI's clients know them: without a slash at the end.
+
+They stand in no OpenAPI document of ours: OpenAI describes its own API, and docs/openai.md says what is different here.
+"""
 
 from django.urls import path
 
