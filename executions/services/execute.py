@@ -277,7 +277,7 @@ def _idempotency(actor: User, request: Request, execution: Execution) -> Idempot
 
 
 async def _earlier(here: ExecutionProcess, actor: User, request: Request) -> Repeated | None:
-    """What the spent key stands for; None when it has become free in the meantime. Raises `Conflict` for another one."""
+    """What the spent key stands for; None once it has become free. Raises `Conflict` for the key of another request."""
     spent = IdempotencyRecord.objects.live().filter(user_id=actor.pk, key=request.idempotency_key)
     record = await here.database.run(spent.first)
     if record is None:
