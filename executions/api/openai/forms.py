@@ -23,6 +23,7 @@ from mlops.strict_json import parse_json
 from programs.types import FieldSpec, FieldType
 
 _HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*$", re.MULTILINE)
+_ORDER_BEGINS = "\n\nRespond with "
 _ORDER = re.compile(
     r"\n\nRespond with (?:the corresponding output fields, starting with the field (?P<marked>`\[\[ ## .+)"
     r"|a JSON object in the following order of fields: (?P<json>`.+))\Z",
@@ -82,7 +83,7 @@ def meaning_of(asked: ChatRequest, program: Interface) -> Meaning:
             "output_not_kept", _("This program keeps no outputs, so there is none to answer with."), field="model"
         )
     text = asked.text or ""
-    order = _ORDER.search(text)
+    order = _ORDER.match(text, max(text.rfind(_ORDER_BEGINS), 0))  # the last one: a field may quote another
     fields = _fields_in(text[: order.start()], program) if order else {}
     form = _form(asked, program, order if fields else None)
     if not fields:
