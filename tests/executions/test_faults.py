@@ -6,10 +6,11 @@ loopback. Each accepted execution must end exactly once and be charged once.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 import pytest
 import redis
 
+from tests import subscribing
 from tests.cuttable import Relay
 from tests.installation import Installation, eventually, production
 from tests.provider import Provider
@@ -166,6 +168,36 @@ def test_two_workers_never_run_the_same_row(here: Installation, provider: Provid
         eventually(lambda one=execution: row(client, one)["state"] == "completed", 60)  # type: ignore[misc]
     assert len(provider.requests) == asked + 60
     assert {row(client, execution)["attempt"] for execution in executions} == {1}
+
+
+def test_a_subscriber_of_the_web_process_hears_of_what_a_worker_does(
+    here: Installation, provider: Provider, client: httpx.Client
+) -> None:
+    """Of one execution and of all of its program; the worker says over Redis that there is something to hear."""
+    provider.latency_s = 1
+    token, execution = client.headers["Authorization"].split()[1], ask(client)
+
+    async def listen() -> tuple[list[str], list[str]]:
+        async with subscribing.connected(here.address, token) as socket, AsyncExitStack() as stack:
+            await subscribing.subscribe(socket, subscribing.UPDATES, execution=execution["id"])
+            first = await subscribing.update(socket)
+            of_program = await stack.enter_async_context(subscribing.connected(here.address, token))
+            await subscribing.subscribe(of_program, subscribing.UPDATES_OF_PROGRAM, program="answering")
+            assert (await subscribing.update(of_program))["id"] == execution["id"]
+            here.start_worker("heard")
+            mine = [first, await subscribing.update(socket), last := await subscribing.update(socket)]
+            theirs = [await subscribing.update(of_program) for _ in range(2)]
+            assert (await subscribing.hear(socket))["type"] == "complete"
+            assert last["output"] == row(client, execution)["output"] is not None
+            return [one["state"] for one in mine], [one["state"] for one in theirs]
+
+    with redis.Redis(port=here.redis_port) as broker, broker.pubsub() as nudges:
+        nudges.subscribe("signet__group__changed.executions.execution")
+        eventually(nudges.get_message)
+        told, told_of_program = asyncio.run(listen())
+        assert [eventually(nudges.get_message)["type"] for _ in ("claimed", "completed")] == ["message"] * 2
+    assert told == ["pending", "running", "completed"]
+    assert told_of_program == ["running", "completed"]
 
 
 def test_the_ledger_is_the_balance_after_all_of_it(here: Installation, client: httpx.Client) -> None:

@@ -1,4 +1,5 @@
-"""Rights that another process takes away: open streams end, the next request is refused, whoever keeps a right stays.
+"""Rights that another process takes away: open streams and subscriptions end, the next request is refused, whoever
+keeps a right stays.
 
 One real server, and one other process that changes everything at once and goes on changing a row that is watched, so
 that its stream never falls silent.
@@ -22,6 +23,7 @@ from mlops.api import streams
 from mlops.api.streams import StandingRight, while_allowed
 from mlops.errors import NotFound
 from mlops.models import User
+from tests import subscribing
 from tests.executions.test_faults import EXECUTE, SEED
 from tests.installation import Installation
 
@@ -100,12 +102,13 @@ print(done)
 
 @dataclass
 class Reader:
-    """Somebody with an open stream of events."""
+    """Somebody with an open stream of events and a subscription to the same."""
 
     client: httpx.AsyncClient
     execution: str
     heard: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     ended: float = 0.0
+    unsubscribed: float = 0.0
 
     @property
     def address(self) -> str:
@@ -119,6 +122,19 @@ class Reader:
                     self.heard.append((time.time(), json.loads(line[6:])))
                     listening.set()
         self.ended = time.time()
+
+    async def follow(self, listening: asyncio.Event) -> None:
+        token = self.client.headers.get("Authorization", "").removeprefix("Bearer ")
+        address = str(self.client.base_url)
+        cookies = "; ".join(f"{name}={value}" for name, value in self.client.cookies.items())
+        headers = {} if token else {"Cookie": cookies, "Origin": address}
+        async with subscribing.connected(address, token, headers) as socket:
+            await subscribing.subscribe(socket, subscribing.UPDATES, execution=self.execution)
+            while (message := await subscribing.hear(socket))["type"] == "next":
+                self.heard.append((time.time(), message["payload"]))
+                listening.set()
+        assert message["type"] == "error", message
+        self.unsubscribed = time.time()
 
 
 @pytest.fixture(scope="module")
@@ -151,12 +167,15 @@ def test_what_another_process_takes_away_is_gone_everywhere(here: Installation) 
     async def watched() -> tuple[dict[str, Reader], float, dict[str, list[int]]]:
         readers = {name: await reader_of(here, name, row) for name, row in rows.items()}
         begun = {name: asyncio.Event() for name in readers}
+        followed = {name: asyncio.Event() for name in readers}
         reading = {name: asyncio.create_task(one.read(begun[name])) for name, one in readers.items()}
-        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in begun.values())), 60)
+        following = {name: asyncio.create_task(one.follow(followed[name])) for name, one in readers.items()}
+        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in (*begun.values(), *followed.values()))), 60)
         printed = await asyncio.to_thread(here.python, TAKE_AWAY.format(busy=rows["busy"]["execution"]))
-        assert not reading["kept"].done()
-        reading["kept"].cancel()
-        await asyncio.wait_for(asyncio.gather(*(reading[name] for name in readers if name != "kept")), 30)
+        for tasks in (reading, following):
+            assert not tasks["kept"].done()
+            tasks["kept"].cancel()
+            await asyncio.wait_for(asyncio.gather(*(tasks[name] for name in readers if name != "kept")), 30)
         after = {name: await statuses(one) for name, one in readers.items()}
         for one in readers.values():
             await one.client.aclose()
@@ -164,7 +183,7 @@ def test_what_another_process_takes_away_is_gone_everywhere(here: Installation) 
 
     readers, taken, after = asyncio.run(watched())
 
-    late = {name: one.ended - taken for name, one in readers.items() if name != "kept"}
+    late = {name: max(one.ended, one.unsubscribed) - taken for name, one in readers.items() if name != "kept"}
     assert {name: s for name, s in late.items() if s > WITHIN_S + SLACK_S} == {}
     assert max(at for at, _ in readers["busy"].heard) - taken <= WITHIN_S + SLACK_S
     assert after == {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
+from websockets.exceptions import ConnectionClosed
 
+from tests import subscribing
 from tests.executions.test_faults import EXECUTE, SEED
 from tests.installation import Installation
 
@@ -90,6 +93,74 @@ def test_hundreds_who_wait_hold_neither_threads_nor_connections(here: Installati
 
     assert told == ["pending"] * WAITING + ["cancelled"] * WAITING
     assert answered == ["cancelled"] * WAITING
+
+
+def test_a_subscriber_hears_what_happens_until_the_end(client: httpx.Client) -> None:
+    address = pending(client)
+    token, key = client.headers["Authorization"].split()[1], address.split("/")[-2]
+
+    async def listen() -> list[Any]:
+        async with subscribing.connected(str(client.base_url), token) as socket:
+            await subscribing.subscribe(socket, subscribing.UPDATES, execution=key)
+            first = await subscribing.update(socket)
+            await asyncio.to_thread(client.post, f"{address}cancel/")
+            return [first, await subscribing.update(socket), await subscribing.hear(socket)]
+
+    assert asyncio.run(listen()) == [
+        {"id": key, "state": "pending", "revision": 1, "output": None},
+        {"id": key, "state": "cancelled", "revision": 2, "output": None},
+        {"type": "complete", "id": "1"},
+    ]
+
+
+def test_a_page_subscribes_with_its_session(here: Installation, client: httpx.Client) -> None:
+    """The only credentials that a browser has there; a page of another origin has none."""
+    key = pending(client).split("/")[-2]
+    here.python(
+        "from mlops.models import User; User.objects.create_user('frank', password='long enough', role='admin')"
+    )
+    with httpx.Client(base_url=here.address, follow_redirects=True) as browser:
+        browser.get("/admin/login/")
+        login = {"username": "frank", "password": "long enough", "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        browser.post("/admin/login/?next=/admin/", data=login, headers={"Referer": here.address})
+        cookie = f"sessionid={browser.cookies['sessionid']}"
+
+    async def listen(origin: str) -> Any:
+        async with subscribing.connected(here.address, headers={"Cookie": cookie, "Origin": origin}) as socket:
+            await subscribing.subscribe(socket, subscribing.UPDATES, execution=key)
+            return (await subscribing.update(socket))["state"]
+
+    assert asyncio.run(listen(here.address)) == "pending"
+    with pytest.raises(ConnectionClosed) as refusal:
+        asyncio.run(listen("http://evil.example"))
+    assert refusal.value.rcvd is not None
+    assert refusal.value.rcvd.code == 4403
+
+
+def test_a_slow_subscriber_is_dropped_by_the_server(here: Installation, client: httpx.Client) -> None:
+    """It asks and does not read; what it finds once it reads again ends with the code to come again."""
+    token = client.headers["Authorization"].split()[1]
+    told_back = f"subscription {{ {'x' * 900_000} }}"
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.connect(("127.0.0.1", here.web_port))
+
+    async def flood() -> None:
+        async with subscribing.connected(here.address, token, sock=narrow, compression=None) as slow:
+            slow.transport.pause_reading()
+            for number in range(19):
+                await subscribing.say(slow, type="subscribe", id=str(number), payload={"query": told_back})
+            for _ in range(500):
+                await subscribing.say(slow, type="ping")
+            assert (await asyncio.to_thread(client.get, "/healthz")).status_code == 200
+            slow.transport.resume_reading()
+            while True:
+                await subscribing.hear(slow)
+
+    with pytest.raises(ConnectionClosed) as end:
+        asyncio.run(flood())
+    assert end.value.rcvd is not None
+    assert end.value.rcvd.code == 1013
 
 
 def test_a_reader_goes_on_after_the_last_event_it_saw(client: httpx.Client) -> None:
