@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.db.models import QuerySet
@@ -23,7 +23,7 @@ class KnownOrderingFilter(BaseFilterBackend):
     """
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
-        _refuse_unknown_parameters(request, queryset, view)
+        refuse_unknown_parameters(request, set(_known_parameters(request, queryset, view)))
         asked = request.query_params.get("ordering")
         if asked is None:
             return queryset
@@ -41,8 +41,8 @@ def _columns(view: APIView) -> tuple[str, ...]:
     return tuple(getattr(view, "ordering_fields", ()))
 
 
-def _refuse_unknown_parameters(request: Request, queryset: QuerySet[Any], view: APIView) -> None:
-    known = set(_known_parameters(request, queryset, view))
+def refuse_unknown_parameters(request: Request, known: Collection[str]) -> None:
+    """Raises `Invalid` (`unknown_parameter`, `unstorable_text`)."""
     for name in request.query_params:
         if name not in known:
             raise Invalid("unknown_parameter", _("There is no such query parameter."), field=name)

@@ -12,6 +12,8 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from mlops.api.filters import refuse_unknown_parameters
+from mlops.api.pagination import KeysetPagination
 from mlops.api.serializers import StrictSerializer
 from mlops.api.viewsets import RecordViewSet
 from mlops.errors import Invalid, NotFound
@@ -82,6 +84,7 @@ class Remembers(RecordViewSet):
     def deleted(self, request: Request) -> Response:
         """What has been deleted, the latest first, each with who did it and what it was."""
         history_policy.check(self.actor, "view")
+        refuse_unknown_parameters(request, KeysetPagination.parameters)
         states = self.paginate_queryset(past.deletions(self._model, self.actor))
         return self.get_paginated_response(DeletionSerializer(map(_told, states or []), many=True).data)
 
@@ -89,6 +92,7 @@ class Remembers(RecordViewSet):
     @action(detail=True, filter_backends=[])
     def history(self, request: Request, pk: str) -> Response:
         """Its states, the newest first, each with who made it, through which edge, and what it changed."""
+        refuse_unknown_parameters(request, KeysetPagination.parameters)
         states = self.paginate_queryset(past.history_of(self._remembered()))
         changed = [_with_changes(state, changes) for state, changes in past.with_changes(states or [])]
         return self.get_paginated_response(StateChangeSerializer(changed, many=True).data)
