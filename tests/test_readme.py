@@ -1,4 +1,4 @@
-"""The examples of README.md, docs/streaming.md and docs/openai.md run as printed, against a server of their own."""
+"""The examples of README.md and of docs/{graphql,streaming,openai}.md run as printed, against a server of their own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.installation import ROOT, Installation, free_port
 
 README = (ROOT / "README.md").read_text()
 STREAMING = (ROOT / "docs" / "streaming.md").read_text()
+GRAPHQL = (ROOT / "docs" / "graphql.md").read_text()
 OPENAI = (ROOT / "docs" / "openai.md").read_text()
 START_SECONDS = 120
 
@@ -103,6 +104,19 @@ def test_the_examples_with_curl_and_with_python_run_as_printed(newcomer: Newcome
     for example in examples("python"):
         printed = newcomer.does([sys.executable, "manage.py", "shell", "--verbosity", "0"], example)
         assert printed.startswith("completed {'intent'"), printed
+
+
+@pytest.mark.timeout(300)
+def test_graphql_is_asked_and_followed_as_printed(newcomer: Newcomer) -> None:
+    printed = newcomer.does(["sh", "-e"], "\n".join([*examples("sh", GRAPHQL), 'echo; echo "$TOKEN"']))
+    *_replies, token = printed.split()
+    assert '"listPrograms"' in printed
+    executed = re.search(r'"executeProgram":\{"execution":\{"id":"([0-9a-f-]+)","state":"completed"', printed)
+    assert executed, printed
+    client = Newcomer(newcomer.port, {**newcomer.environment, "TOKEN": token, "EXECUTION": executed[1]})
+    first, last = client.does([sys.executable, "-"], "\n".join(examples("python", GRAPHQL))).splitlines()
+    assert first.startswith("next {'data': {'executionUpdates': {'state': 'completed'")
+    assert last == "complete None"
 
 
 @pytest.mark.timeout(300)
