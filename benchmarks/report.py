@@ -42,6 +42,8 @@ _COLUMNS = (
     *USAGE_FIGURES,
     *LINEAGE_FIGURES,
     "nested_ms",
+    "slowest_ms",
+    "queries_per_second",
     "counted_per_second",
     "lag_ms",
     "lag_p95_ms",
@@ -109,6 +111,8 @@ TARGETS = (
 BOUNDS = (
     Bound("memory", "growth", "RSS after 20,000 over 2,000", 1.05),
     Bound("graphql", "more_queries", "queries of 50 programs over those of 10", 0),
+    Bound("subscriptions", "slowest_ms", "ms from a commit to the last of 1,000 subscribers", 1_000),
+    Bound("subscriptions", "queries_per_second", "queries a second of 1,000 idle subscribers of a row", 1.0),
     Bound("imports", "extra_mib", "extra memory in MiB", 200),
     Bound("streaming", "lag_ms", "ms from the provider's chunk to the reader, median", 10),
     Bound("streaming", "errors", "streams without a completed result", 0),

@@ -33,6 +33,7 @@ SCENARIOS = (
     "evaluations",
     "banking15",
     "graphql",
+    "subscriptions",
     "imports",
     "lineage",
     "tokens",
@@ -84,6 +85,9 @@ class Run:
 
     def _imports(self) -> Iterator[Sample]:
         yield from scenarios.imports_samples()
+
+    def _subscriptions(self) -> Iterator[Sample]:
+        yield from scenarios.subscriptions_samples(self._rounds, self._around.postgres)
 
     def _lineage(self) -> Iterator[Sample]:
         with database(self._around.postgres, self._around.database_name("lineage")) as url:

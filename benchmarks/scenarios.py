@@ -221,6 +221,13 @@ def graphql_samples(rounds: int, postgres: str) -> Iterator[Sample]:
         yield Sample("graphql", "all", {"nested_ms": found["rest_all_ms"]})
 
 
+def subscriptions_samples(rounds: int, postgres: str) -> Iterator[Sample]:
+    """1,000 subscribers of one web process: until the last one hears of a commit, and what they cost while idle."""
+    command = python("-m", "benchmarks.subscriptions", "--rounds", str(rounds), "--postgres", postgres)
+    for name, values in json.loads(run_to_end(command).splitlines()[-1]).items():
+        yield from (Sample("subscriptions", "ours", {name: value}) for value in values)
+
+
 def runtime_samples(rounds: int) -> list[Sample]:
     """One call in process with a zero-latency engine: raw DSPy beside `runtime.run`."""
     found = json.loads(run_to_end(python("-m", "benchmarks.runtime", "--rounds", str(rounds))).splitlines()[-1])

@@ -76,7 +76,7 @@ def provider(folder: Path) -> Iterator[str]:
 def plain(around: Surroundings) -> Iterator[System]:
     """FastAPI with `await program.acall()` in one uvicorn process; it stores nothing."""
     port, log = free_port(), around.folder / "plain.log"
-    command = _uvicorn("benchmarks.plain:app", port)
+    command = uvicorn_command("benchmarks.plain:app", port)
     with running(command, log, {"PROVIDER_URL": around.provider_url}) as web:
         wait_for_port(port, log)
         yield System("plain", f"http://127.0.0.1:{port}/", web=web)
@@ -144,7 +144,7 @@ def ours(around: Surroundings, suffix: str = "", seeding: str = "seed()") -> Ite
         celery = [program("celery"), "-A", "config", "worker", "-Q", "ml_inference", "--pool", "threads", "-c", "4"]
         with (
             running(
-                _uvicorn("config.asgi:application", port),
+                uvicorn_command("config.asgi:application", port),
                 folder / "web.log",
                 env | {"SIGNET_CONCURRENCY": WEB_CONCURRENCY},
             ) as web,
@@ -185,7 +185,7 @@ def embedded(around: Surroundings) -> Iterator[httpx.Client]:
             yield client
 
 
-def _uvicorn(application: str, port: int) -> list[str]:
+def uvicorn_command(application: str, port: int) -> list[str]:
     loop = "mlops.runtime.loops:ExecutionEventLoop" if application == "config.asgi:application" else "uvloop"
     command = [program("uvicorn"), application, "--port", str(port), "--loop", loop, "--http", "httptools"]
     return [*command, "--no-access-log", "--log-level", "warning"]
