@@ -82,6 +82,7 @@ class Command(BaseCommand):
         config = uvicorn.Config(
             "config.asgi:application", host=host, port=port, loop=LOOP, http="httptools", lifespan="on",
             log_level="warning", proxy_headers=False, timeout_graceful_shutdown=STOP_S,
+            ws_max_size=settings.SIGNET_MAX_BODY_BYTES,
         )  # fmt: skip
         server = Server(config, worker, beat)
         self._stop_on_signals(server)
