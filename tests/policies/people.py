@@ -29,7 +29,8 @@ MEMBERS = (Person.OWNER, Person.ENGINEER)
 
 @dataclass
 class World:
-    """People, each with a bearer token and a session from before the deactivated one was deactivated."""
+    """People, each with a bearer token and, where somebody opens a browser, a session from before the deactivated one was
+    deactivated."""
 
     users: dict[Person, User]
     tokens: dict[Person, str]
@@ -37,13 +38,13 @@ class World:
     group: Group
 
     @classmethod
-    def create(cls) -> World:
+    def create(cls, *, in_browsers: bool = True) -> World:
         users = {person: make_user(role.value, credits=1_000) for person, role in ROLES.items()}
         group = Group.objects.create(name="insiders")
         group.user_set.set([users[person] for person in MEMBERS])
         tokens = {person: make_token(user)[1] for person, user in users.items()}
         browsers = {person: Client() for person in Person}
-        for person, user in users.items():
+        for person, user in users.items() if in_browsers else ():
             browsers[person].force_login(user)
         gone = users[Person.DEACTIVATED]
         gone.is_active = False

@@ -69,7 +69,7 @@ def is_refusal(answer: Any, name: str) -> bool:
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_mutation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation: VerbMutation = MUTATIONS[name]
-    verb, world, cases = mutation.verb, World.create(), all_cases()
+    verb, world, cases = mutation.verb, World.create(in_browsers=False), all_cases()
     edge = f"mutation {to_camel_case(name)}"
     case = cases.get(edge, cases[verb.name])(world)
     input, asked, allowed = input_of(name, case), Asked(monkeypatch), set()
@@ -89,7 +89,7 @@ def test_mutation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", LISTS)
 def test_list(name: str) -> None:
-    world = World.create()
+    world = World.create(in_browsers=False)
     world.program("production")
     world.program("testing")
     rows: Any = LISTS[name].record._meta.model._default_manager

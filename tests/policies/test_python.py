@@ -27,7 +27,7 @@ ALSO_NEEDED = {"rotate_token": set(Scope)}
 
 @pytest.mark.parametrize("verb", [verb for verb in verbs() if verb.name not in RUNNING], ids=lambda verb: verb.name)
 def test_verb(verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World.create()
+    world = World.create(in_browsers=False)
     case = all_cases()[verb.name](world)
     asked = Asked(monkeypatch)
     allowed = set()

@@ -59,7 +59,7 @@ def sent(world: World, person: Person, edge: Edge, case: Case, body: Any = None)
 def test_edge(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     name = edge.verbs[0]
     verb = next(verb for verb in verbs() if verb.name == name)
-    world = World.create()
+    world = World.create(in_browsers=False)
     cases = all_cases()
     case = cases.get(edge.name, cases[name])(world)
     asked = Asked(monkeypatch)
@@ -84,7 +84,7 @@ def test_edge(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_right_comes_before_the_body(edge: Edge) -> None:
     """Whoever may not hears that, and not what is wrong with what they sent."""
-    world = World.create()
+    world = World.create(in_browsers=False)
     cases = all_cases()
     case = cases.get(edge.name, cases[edge.verbs[0]])(world)
     verb = next(verb for verb in verbs() if verb.name == edge.verbs[0])
