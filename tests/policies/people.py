@@ -29,8 +29,7 @@ MEMBERS = (Person.OWNER, Person.ENGINEER)
 
 @dataclass
 class World:
-    """People, each with a bearer token and, where somebody opens a browser, a session from before the deactivated one was
-    deactivated."""
+    """People, each with a bearer token and, in browsers, a session from before the deactivated one was deactivated."""
 
     users: dict[Person, User]
     tokens: dict[Person, str]
