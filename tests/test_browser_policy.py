@@ -44,6 +44,35 @@ def _fresh(visit: Visit) -> None:
     visit.complaints.clear()
 
 
+FOLLOWED = 'subscription { executionUpdates(programId: "triage") { state output } }'
+WRITTEN = "query => document.querySelector('.graphiql-query-editor .CodeMirror').CodeMirror.setValue(query)"
+EXECUTED = """async () => {
+    const token = document.getElementById('graphiql').dataset.token;
+    const headers = {'X-CSRFToken': token, 'Content-Type': 'application/json'};
+    const body = JSON.stringify({input: {message: 'I was charged twice.'}});
+    return (await fetch('/api/v1/programs/triage/execute/', {method: 'POST', headers, body})).status;
+}"""
+
+
+def test_graphql_is_tried_and_followed_in_the_browser(visit: Visit) -> None:
+    """With the session alone: the schema for its help, a query, and a subscription over WebSocket."""
+    page = visit.page
+    visit.open("/graphql/")
+    answer = page.locator(".result-window")
+    page.click(".graphiql-execute-button")
+    expect(answer).to_contain_text('"name": "triage"')
+    page.click("button[aria-label='Show Documentation Explorer']")
+    expect(page.locator(".graphiql-doc-explorer-content")).to_contain_text("Subscription")
+
+    page.evaluate(WRITTEN, FOLLOWED)
+    with page.expect_websocket():
+        page.click(".graphiql-execute-button")
+    expect(page.locator(".graphiql-execute-button[aria-label^=Stop]")).to_be_visible()
+    while '"state": "completed"' not in answer.inner_text():  # what ended before it is followed is not told
+        assert page.evaluate(EXECUTED) == 200
+    assert visit.complaints == []
+
+
 def test_every_list_and_every_form_of_the_sidebar_is_drawn_within_the_policy(visit: Visit) -> None:
     visit.open("/admin/")
     links = visit.page.evaluate("[...document.querySelectorAll('a')].map(link => link.pathname)")

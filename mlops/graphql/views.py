@@ -1,4 +1,5 @@
-"""POST /graphql/: one document with its operation and variables, as JSON. No batches, and nothing by GET.
+"""POST /graphql/: one document with its operation and variables, as JSON. No batches, and nothing by GET but the page
+that asks: GraphiQL, for staff who are logged in.
 
 Who asks, how often, and how much they may send is settled as for REST, and refused in its words; what is wrong with the
 document or its operation stands in `errors`, each with its code.
@@ -14,9 +15,12 @@ from typing import Any
 
 import graphene
 from django.db import connection
+from django.http import HttpResponse
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationType, execute, get_operation_ast
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -71,10 +75,27 @@ class Asked:
         return cls(query, variables or {}, operation)
 
 
+FIRST_QUERY = """# Ctrl-Enter asks, Ctrl-Space completes. Subscriptions go on until you stop them.
+{
+  me { username role credits }
+  listPrograms(first: 5) { edges { node { id name version status } } }
+}
+"""
+"""What the page begins with."""
+
+
 class GraphQLView(APIView):
     """The endpoint of one schema."""
 
     schema: Any = None  # a graphene.Schema; drf-spectacular has another use for the name, and skips this view
+
+    @extend_schema(exclude=True)  # type: ignore[untyped-decorator]  # drf-spectacular has no types
+    def get(self, request: Request) -> HttpResponse:
+        """Raises `MethodNotAllowed` for everybody else, as if there were no page."""
+        actor: Any = request.user
+        if not actor.is_staff or actor.grant is not None:
+            raise MethodNotAllowed("GET")
+        return render(request._request, "mlops/graphiql.html", {"query": FIRST_QUERY})
 
     @extend_schema(exclude=True)  # type: ignore[untyped-decorator]  # drf-spectacular has no types
     def post(self, request: Request) -> Response:

@@ -87,7 +87,7 @@ def _methods(address: str, pattern: URLPattern) -> list[tuple[str, str]]:
     actions: dict[str, str] | None = getattr(pattern.callback, "actions", None)
     if actions is not None:
         return [(method.upper(), action) for method, action in actions.items() if method != "head"]
-    return [(listed.PLAIN_VIEWS.get(pattern.name or address, "ANY"), "")]
+    return [(method, "") for method in listed.PLAIN_VIEWS.get(pattern.name or address, "ANY").split()]
 
 
 def _verbs_of(pattern: URLPattern, name: str, action: str) -> tuple[str, ...]:

@@ -25,14 +25,14 @@ PLAIN_VIEWS: Mapping[str, str] = {
     "import-events": "GET",
     "program-cost": "GET",
     "usage": "GET",
-    "graphql": "POST",
+    "graphql": "GET POST",
     "schema": "GET",
     "docs": "GET",
     "/": "GET",
     "/healthz": "GET",
     "/readyz": "GET",
 }
-"""The one method that each view answers which is no viewset's, by its name or its address."""
+"""The methods that each view answers which is no viewset's, by its name or its address."""
 
 REST_VERBS: Mapping[str, tuple[str, ...]] = {
     "POST /api/v1/programs/{ref}/execute/": ("execute_program", "aexecute_program", "stream_execution"),
@@ -67,6 +67,7 @@ REST: Mapping[str, str] = {
     "GET /api/v1/budgets/{pk}/periods/": "reads one budget in the scope of visible_to",
     "GET /api/schema/": OPEN,
     "GET /api/docs/": OPEN,
+    "GET /graphql/": "a page for staff that asks as they do; holds no rows",
     "POST /graphql/": "carries queries and mutations, each of which is a way in of its own",
     "GET /": OPEN,
     "GET /healthz": OPEN,
