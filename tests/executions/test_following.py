@@ -18,7 +18,7 @@ from mlops.models.base import first_id_at
 from mlops.services import following, watching
 from mlops.services.database import off_the_loop
 from mlops.services.following import followers_of
-from mlops.services.nudges import nudge
+from mlops.services.nudges import Nudger, nudge
 from mlops.services.watching import Change, watchers_of
 from programs.models import PromptSet
 from tests.executions.rows import make_prompt_set, new_execution
@@ -170,3 +170,27 @@ def test_verbs_nudge_once_they_are_committed(erin: User, prompts: PromptSet) -> 
         await changes.aclose()
 
     run(wait())
+
+
+def test_without_redis_nobody_is_held_up_and_changes_are_looked_for(
+    erin: User, prompts: PromptSet, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SIGNET_REDIS_URL = url = "redis://127.0.0.1:9/0"
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [url]}}
+    }
+    monkeypatch.setattr(watching, "POLL_S", 0.05)
+    row = new_execution(erin, prompts)
+    row.save()
+    nudger = Nudger()
+
+    async def wait() -> None:
+        changes = watchers_of(Execution).changes(row.pk)
+        await heard(changes)
+        await off_the_loop(lambda: Execution.objects.filter(pk=row.pk).update(revision=2))
+        nudger.nudge(Execution)
+        assert await heard(changes) == (row.pk, "pending", 2)
+        await changes.aclose()
+
+    run(wait())
+    assert {record.getMessage().split(";")[0] for record in caplog.records} == {"Redis does not answer"}
