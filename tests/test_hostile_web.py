@@ -30,14 +30,13 @@ pytestmark = pytest.mark.timeout(400)  # thousands of requests, on a machine tha
 PASSWORD = "a-long-password"
 
 VALUES = [
-    "'", "') or 1=1;drop table mlops_user;--", "\x00", "%", "-1", "9" * 40, "nan", "", "x" * 10_000,
-    "0001-01-01T00:00:00-12:00",
+    "') or 1=1;drop table mlops_user;--", "\x00", "9" * 40, "nan", "x" * 10_000, "0001-01-01T00:00:00-12:00",
 ]  # fmt: skip
 
 PAGE_VALUES = ["'", "\x00", "9" * 40, "nan"]
 """For pages, which take longer than lists of the API."""
 
-PARTS = ["'", "\x00", "\ud800", "\xff", "-1", "9" * 40, "..", "//", "x" * 2000]
+PARTS = ["'", "\x00", "\ud800", "9" * 40, "..", "x" * 2000]
 
 NOSY = [
     "password",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 from collections.abc import Sequence
+from typing import Any
 
-import bm25s
 import numpy as np
-
-# It sets its own level to DEBUG when it is imported.
-logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 _WORD = re.compile(r"\w+")
 
@@ -20,10 +18,17 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
+def _library() -> Any:
+    """bm25s, loaded by processes that search: it would add a fifth to the start of every process."""
+    library = importlib.import_module("bm25s")
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it has just set its own level to DEBUG
+    return library
+
+
 class Index:
     """Passages that can be searched. It never changes after `build`, so threads may share it."""
 
-    def __init__(self, ranking: bm25s.BM25 | None, size: int) -> None:
+    def __init__(self, ranking: Any | None, size: int) -> None:
         self._ranking = ranking
         self._size = size
 
@@ -33,7 +38,7 @@ class Index:
         words = [words_of(text) for text in texts]
         if not any(words):
             return cls(None, len(texts))
-        ranking = bm25s.BM25(method="lucene")
+        ranking = _library().BM25(method="lucene")
         ranking.index(words, show_progress=False)
         return cls(ranking, len(texts))
 
