@@ -1,6 +1,6 @@
 """Fill a database with executions that have ended, quickly: for benchmarks and tests of what is read from many of them.
 
-    SIGNET_DATA_DIR=/tmp/full python -m benchmarks.fill_executions 1000000 --days 90
+    SIGNET_DATA_DIR=full python -m benchmarks.fill_executions 1000000 --days 90
 
 The database makes the rows, past every production path, and the same ones for the same number: over programs with two
 versions, prompt sets of two prompt versions, people with habits of their own, one or two language models with prices,
