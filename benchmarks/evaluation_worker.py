@@ -53,7 +53,7 @@ class SleepingEngine:
         )
 
     def stream(self, request: Request) -> AsyncIterator[object]:
-        raise NotImplementedError("nothing here streams")
+        raise NotImplementedError("nothing here streams")  # the protocol asks for it, no benchmark calls it
 
 
 def answer_after(latency_s: float, answer: Callable[[Request], str] = lambda request: ANSWER) -> None:

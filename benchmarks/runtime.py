@@ -66,7 +66,7 @@ class InstantAsyncEngine:
         return self._instant.complete(request)
 
     def stream(self, request: Request) -> AsyncIterator[object]:
-        raise NotImplementedError("nothing here streams")
+        raise NotImplementedError("nothing here streams")  # the protocol asks for it, no benchmark calls it
 
 
 def raw() -> Call:

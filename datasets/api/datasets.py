@@ -117,7 +117,7 @@ class ExampleViewSet(RecordViewSet):
 async def export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """GET a dataset as a file, `?as=csv|tsv|json|jsonl|parquet`, sent while it is read."""
     if request.method != "GET":
-        return only("GET")
+        return only("GET", request.method)
     actor = await actor_of(request, younger_than_s=FRESH_S)
     dataset = await off_the_loop(lambda: access_dataset(actor=actor, dataset_id=pk))
     format = export_format(request.GET.get("as", "csv"))

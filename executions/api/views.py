@@ -65,7 +65,7 @@ async def execute(request: HttpRequest, ref: str) -> HttpResponseBase:
     """POST execute for sessions, and for whoever does not come through the lean route."""
     began = time.perf_counter()
     if request.method != "POST":
-        return only("POST")
+        return only("POST", request.method)
     headers = {name.lower(): value for name, value in request.headers.items()}
     is_stream = wants_events(headers.get("accept", ""))
     here, actor = (

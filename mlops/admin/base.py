@@ -113,15 +113,15 @@ class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has
 
     def perform_create(self, request: HttpRequest, fields: dict[str, Any]) -> Any:
         """Hook: one service call with the form's cleaned data; returns the new row."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass says which service it calls
 
     def perform_update(self, request: HttpRequest, row: Any, fields: dict[str, Any]) -> Any:
         """Hook: one service call with what the form changed; returns the changed row."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass says which service it calls
 
     def perform_delete(self, request: HttpRequest, row: Any) -> None:
         """Hook: one service call."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass says which service it calls
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         """A row that is not there yet has nothing to show of its children."""

@@ -31,5 +31,5 @@ class OwnPasswordView(PasswordChangeView):
         except DomainError as error:
             form.add_error("new_password1", error.message)
             return self.form_invalid(form)
-        update_session_auth_hash(self.request, user)  # this session goes on, all others end
+        update_session_auth_hash(self.request, user)  # whoever changes it stays signed in here, and nowhere else
         return HttpResponseRedirect(self.get_success_url())

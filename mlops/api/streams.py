@@ -88,10 +88,10 @@ async def actor_by_now(request: HttpRequest) -> User:
     return await _identified(request, FRESH_S)
 
 
-def only(method: str, path: str = "") -> HttpResponse:
-    """The answer to every other method at `path`."""
-    response = problem_response(MethodNotAllowed(method), path)
-    response.headers["Allow"] = method
+def only(allowed: str, asked: str | None, path: str = "") -> HttpResponse:
+    """The answer at `path` to the method that was `asked` for, where just one is `allowed`."""
+    response = problem_response(MethodNotAllowed(asked or ""), path)
+    response.headers["Allow"] = allowed
     return response
 
 
@@ -100,7 +100,7 @@ def detail_view(model: type[models.Model], access: Access, represented: Callable
 
     async def detail(request: HttpRequest, pk: UUID) -> HttpResponseBase:
         if request.method != "GET":
-            return only("GET")
+            return only("GET", request.method)
         actor = await actor_of(request)
         await off_the_loop(lambda: access(actor, pk))
         if wait_s := _wait(request):
@@ -118,7 +118,7 @@ def events_view(model: type[models.Model], access: Access) -> View:
 
     async def events(request: HttpRequest, pk: UUID) -> HttpResponseBase:
         if request.method != "GET":
-            return only("GET")
+            return only("GET", request.method)
         actor = await actor_of(request, younger_than_s=FRESH_S)
         await off_the_loop(lambda: access(actor, pk))
         last = request.headers.get("Last-Event-ID", "0")

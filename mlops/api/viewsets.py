@@ -102,7 +102,7 @@ class Creates(RecordViewSet):
 
     def perform_create(self, fields: dict[str, Any]) -> Any:
         """Hook: one service call that returns the new row."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass says which service it calls
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         row = self.perform_create(self.arguments())
@@ -114,7 +114,7 @@ class Updates(RecordViewSet):
 
     def perform_update(self, row: Any, fields: dict[str, Any]) -> Any:
         """Hook: one service call that returns the changed row."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass says which service it calls
 
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         row = self.get_object()
@@ -130,7 +130,7 @@ class Deletes(RecordViewSet):
 
     def perform_destroy(self, row: Any) -> None:
         """Hook: one service call."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass says which service it calls
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         row = self.get_object()

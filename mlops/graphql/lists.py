@@ -81,7 +81,7 @@ class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no type
         self, root: Any, keyset: Callable[[], Keyset], size: int, given: Mapping[str, Any]
     ) -> tuple[Keyset, list[Any]]:
         """Hook: the keyset and at most `size` rows of it."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass says what it lists
 
 
 class Rows(_Connection):

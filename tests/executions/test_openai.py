@@ -409,3 +409,4 @@ class TestModels:
 
         assert (nowhere.status, nowhere.error["code"]) == (404, "not_found")
         assert (wrong.status, wrong.error["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
+        assert '"GET"' in wrong.error["message"], "the method that was asked for is the one that is refused"

@@ -36,7 +36,7 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
     """Execute the program that the body names as its model."""
     began = time.perf_counter()
     if request.method != "POST":
-        return only("POST", request.path)
+        return only("POST", request.method, request.path)
     here, actor, raw = await process.aensure_started(), await actor_of(request), read_body(request)
     give_back_thread()
     asked = chat_request_of(parse_json(raw))
@@ -57,7 +57,7 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
 async def models(request: HttpRequest) -> HttpResponseBase:
     """GET the programs in production that the actor may see."""
     if request.method != "GET":
-        return only("GET", request.path)
+        return only("GET", request.method, request.path)
     actor = await actor_of(request)
     found = await off_the_loop(lambda: _in_production(actor))
     return _json({"object": "list", "data": [_as_model(f"{MODEL_PREFIX}{row.name}", row) for row in found]})
@@ -67,7 +67,7 @@ async def models(request: HttpRequest) -> HttpResponseBase:
 async def model(request: HttpRequest, model: str) -> HttpResponseBase:
     """GET the program that a model's id means, if the actor may see it."""
     if request.method != "GET":
-        return only("GET", request.path)
+        return only("GET", request.method, request.path)
     actor = await actor_of(request)
     reference = program_named(model)
     try:
