@@ -126,6 +126,23 @@ def test_the_page_of_an_execution_follows_it_to_its_end(visit: Visit) -> None:
     assert visit.complaints == []
 
 
+def test_the_page_of_an_import_follows_it_to_its_end(visit: Visit) -> None:
+    rows = "".join(f"message {n},reply {n}\n" for n in range(40_000))
+    _log_in(visit)
+    visit.open("/admin/datasets/dataset/import")
+    form = visit.page.locator("form.signet-upload")
+    form.locator("[name=file]").set_input_files(
+        {"name": "replies.csv", "mimeType": "text/csv", "buffer": f"message,reply\n{rows}".encode()}
+    )
+    form.locator("[name=name]").fill("replies")
+    with visit.page.expect_event("request", lambda asked: asked.url.endswith("/events/")):
+        form.get_by_role("button", name="Import").click()
+
+    expect(visit.page.locator(".signet-import[data-events]")).to_have_count(0, timeout=60_000)
+    expect(visit.page.locator("#content-main")).to_contain_text("Completed")
+    assert visit.complaints == []
+
+
 def test_a_program_is_evaluated_compiled_and_compared(visit: Visit) -> None:
     """From a dataset to a program proven better, by what a person sees and clicks; both pages follow to the end."""
     page = visit.page

@@ -23,6 +23,7 @@ from unfold.widgets import (
 )
 
 from datasets import services
+from datasets.admin.forms import ENCODINGS, FileForm
 from datasets.admin.texts import beginning
 from datasets.models import Corpus, Passage
 from datasets.models.datasets import READY
@@ -36,12 +37,12 @@ from mlops.models import LanguageModel
 from mlops.types import LanguageModelKind
 
 FOUND = 5
-OPTIONS = ("chunk_size", "overlap", "unit", "encoding")
 UNITS = [("words", _("words")), ("characters", _("characters"))]
-ENCODINGS = [("", _("found out")), *((name, name) for name in ("utf-8", "utf-16", "latin-1", "cp1252"))]
 
 
-class CorpusImportForm(forms.Form):
+class CorpusImportForm(FileForm):
+    options = ("chunk_size", "overlap", "unit", "encoding")
+
     file = forms.FileField(
         label=_("File"),
         allow_empty_file=True,
@@ -71,18 +72,6 @@ class CorpusImportForm(forms.Form):
         widget=UnfoldAdminSelectWidget,
         help_text=_("Gives passages vectors, for searches by meaning. You pay for it."),
     )
-
-    def arguments(self) -> dict[str, Any]:
-        """What the service is called with."""
-        given = dict(self.cleaned_data)
-        options = {name: value for name in OPTIONS if (value := given.pop(name)) not in ("", None)}
-        return {**given, "options": options}
-
-    def refuse(self, error: DomainError) -> None:
-        """Show each problem beside its field, and what has no field above them all."""
-        for problem in error.problems:
-            name = problem.field.removeprefix("options.").partition(".")[0]
-            self.add_error(name if name in self.fields else None, problem.message)
 
 
 @admin.display(description=_("text"))

@@ -1,8 +1,8 @@
-"""The form by which a file is uploaded."""
+"""The forms by which files are uploaded."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -16,11 +16,10 @@ from unfold.widgets import (
 from datasets.models import TYPE_CHOICES
 from datasets.services.exports import offered_formats
 from datasets.types import Duplicates
-from mlops.errors import DomainError
+from mlops.admin.forms import RefusableForm
 
-OPTIONS = ("encoding", "delimiter", "duplicates", "mapping", "types", "schema")
 _FORMATS = [("", _("by the name of the file")), *((format.value, format.value) for format in offered_formats())]
-_ENCODINGS = [("", _("found out")), *((name, name) for name in ("utf-8", "utf-16", "latin-1", "cp1252"))]
+ENCODINGS = [("", _("found out")), *((name, name) for name in ("utf-8", "utf-16", "latin-1", "cp1252"))]
 _DUPLICATES = [(Duplicates.KEEP.value, _("keep, and report")), (Duplicates.DROP.value, _("drop, and report"))]
 
 
@@ -35,7 +34,22 @@ def _json(label: Any, help_text: Any) -> forms.JSONField:
     return OptionalJSON(label=label, help_text=help_text, required=False, widget=UnfoldAdminTextareaWidget({"rows": 3}))
 
 
-class ImportForm(forms.Form):
+class FileForm(RefusableForm):
+    """A file, what becomes of it, and the `options` of reading it."""
+
+    inside = "options."
+    options: ClassVar[tuple[str, ...]]
+
+    def arguments(self) -> dict[str, Any]:
+        """What the service is called with."""
+        given = dict(self.cleaned_data)
+        options = {name: value for name in self.options if (value := given.pop(name)) not in ("", None)}
+        return {**given, "options": options}
+
+
+class ImportForm(FileForm):
+    options = ("encoding", "delimiter", "duplicates", "mapping", "types", "schema")
+
     file = forms.FileField(
         label=_("File"),
         allow_empty_file=True,
@@ -48,9 +62,7 @@ class ImportForm(forms.Form):
     type = forms.ChoiceField(label=_("Type"), choices=TYPE_CHOICES, widget=UnfoldAdminSelectWidget)
     description = forms.CharField(label=_("Description"), required=False, widget=UnfoldAdminTextInputWidget)
     format = forms.ChoiceField(label=_("Format"), choices=_FORMATS, required=False, widget=UnfoldAdminSelectWidget)
-    encoding = forms.ChoiceField(
-        label=_("Encoding"), choices=_ENCODINGS, required=False, widget=UnfoldAdminSelectWidget
-    )
+    encoding = forms.ChoiceField(label=_("Encoding"), choices=ENCODINGS, required=False, widget=UnfoldAdminSelectWidget)
     delimiter = forms.CharField(
         label=_("Delimiter"),
         required=False,
@@ -63,15 +75,3 @@ class ImportForm(forms.Form):
     mapping = _json(_("Mapping"), _('Column -> field, such as {"q": "question"}; other columns are left out.'))
     types = _json(_("Types"), _('Field -> type, such as {"id": "string"}; the others are found out.'))
     schema = _json(_("Schema"), _("JSON Schema that every example must fulfil."))
-
-    def arguments(self) -> dict[str, Any]:
-        """What the service is called with."""
-        given = dict(self.cleaned_data)
-        options = {name: value for name in OPTIONS if (value := given.pop(name)) not in ("", None)}
-        return {**given, "options": options}
-
-    def refuse(self, error: DomainError) -> None:
-        """Show each problem beside its field, and what has no field above them all."""
-        for problem in error.problems:
-            name = problem.field.removeprefix("options.").partition(".")[0]
-            self.add_error(name if name in self.fields else None, problem.message)

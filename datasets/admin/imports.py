@@ -51,7 +51,7 @@ class ImportAdmin(ServiceAdmin):
     )  # fmt: skip
 
     class Media:
-        js = ("datasets/import.js",)
+        js = ("mlops/follow.js", "datasets/import.js")
         css = {"all": ("datasets/import.css",)}
 
     cancel = button(

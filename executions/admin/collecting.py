@@ -16,22 +16,18 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from datasets.models import TYPE_CHOICES
 from executions.services.collecting import MAX_EXAMPLES, collect_examples
 from mlops.admin.base import actor_of
+from mlops.admin.forms import RefusableForm
 from mlops.errors import DomainError
 
 CONFIRMED = "collect"
 
 
-class CollectForm(forms.Form):
+class CollectForm(RefusableForm):
     name = forms.CharField(
         label=_("Name"), help_text=_("Of the dataset; its next version is made."), widget=UnfoldAdminTextInputWidget
     )
     type = forms.ChoiceField(label=_("Type"), choices=TYPE_CHOICES, widget=UnfoldAdminSelectWidget)
     description = forms.CharField(label=_("Description"), required=False, widget=UnfoldAdminTextInputWidget)
-
-    def refuse(self, error: DomainError) -> None:
-        """Show each problem beside its field, and what has no field above them all."""
-        for problem in error.problems:
-            self.add_error(problem.field if problem.field in self.fields else None, problem.message)
 
 
 @admin.action(description=_("Collect as a dataset"))

@@ -83,7 +83,7 @@ class EvaluationAdmin(ServiceAdmin):
     )  # fmt: skip
 
     class Media:
-        js = ("executions/evaluation.js",)
+        js = ("mlops/follow.js", "executions/evaluation.js")
         css = {"all": ("executions/trace.css", "executions/evaluation.css")}
 
     cancel = button(

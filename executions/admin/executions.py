@@ -117,7 +117,7 @@ class ExecutionAdmin(ServiceAdmin):
     )  # fmt: skip
 
     class Media:
-        js = ("executions/live.js",)
+        js = ("mlops/follow.js", "executions/live.js")
         css = {"all": ("executions/trace.css",)}
 
     cancel = button(

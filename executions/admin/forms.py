@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,17 +17,17 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from mlops.admin.forms import CreditsDialog, ScaledDecimalField
-from mlops.errors import DomainError
+from mlops.admin.forms import CreditsDialog, RefusableForm, ScaledDecimalField
 from programs.types import FieldSpec, FieldType
 
 PREFIX = "input"
-_FIELD = re.compile(r"\w+")
 _YES_NO = [("", "-"), ("true", _("yes")), ("false", _("no"))]
 
 
-class ExecuteForm(forms.Form):
+class ExecuteForm(RefusableForm):
     """One form field per input; what is left empty and is not required is left out of the input."""
+
+    inside = "input."
 
     def __init__(self, inputs: Sequence[FieldSpec], data: Any = None) -> None:
         super().__init__(data, prefix=PREFIX)
@@ -40,12 +39,6 @@ class ExecuteForm(forms.Form):
         """The program's input, typed; the runtime judges it like any other."""
         given = {spec.name: _typed(spec, self.cleaned_data[spec.name]) for spec in self.inputs}
         return {name: value for name, value in given.items() if value is not None}
-
-    def refuse(self, error: DomainError) -> None:
-        """Show each problem beside its field, and what has no field above them all."""
-        for problem in error.problems:
-            name = _FIELD.match(problem.field.removeprefix("input."))
-            self.add_error(name[0] if name and name[0] in self.fields else None, problem.message)
 
 
 def _form_field(spec: FieldSpec) -> forms.Field:

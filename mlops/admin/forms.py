@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.auth.models import Group
@@ -17,13 +18,15 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from mlops.errors import Invalid
+from mlops.errors import DomainError, Invalid
 from mlops.models import ApiToken, LanguageModel, ModelPrice, User
 from mlops.models.base import new_id
 from mlops.money import as_decimal, from_decimal
 from mlops.services.token_limits import MAX_OVERLAP
 from mlops.services.tokens import OVERLAP
 from mlops.types import MICRO_PER_CREDIT, PICO_PER_USD, Scope
+
+_NAME = re.compile(r"\w+")
 
 
 class ScaledDecimalField(forms.CharField):
@@ -44,6 +47,21 @@ class ScaledDecimalField(forms.CharField):
             return from_decimal(text, self.scale)
         except Invalid as error:
             raise forms.ValidationError(error.message, code=error.code) from None
+
+
+class RefusableForm(forms.Form):
+    """A form that tells what the service refused.
+
+    `inside` begins the names of fields that the service is given together, such as `input.`.
+    """
+
+    inside: ClassVar[str] = ""
+
+    def refuse(self, error: DomainError) -> None:
+        """Show each problem beside its field, and what has no field above them all."""
+        for problem in error.problems:
+            name = _NAME.match(problem.field.removeprefix(self.inside))
+            self.add_error(name[0] if name and name[0] in self.fields else None, problem.message)
 
 
 class CreditsDialog(BaseDialogForm):  # type: ignore[misc]  # unfold has no types

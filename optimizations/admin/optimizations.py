@@ -81,7 +81,7 @@ class OptimizationAdmin(ServiceAdmin):
     )  # fmt: skip
 
     class Media:
-        js = ("optimizations/live.js",)
+        js = ("mlops/follow.js", "optimizations/live.js")
         css = {"all": ("executions/trace.css", "optimizations/optimization.css")}
 
     cancel = button(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -75,7 +75,7 @@ def load_custom_modules(registered: Mapping[str, str]) -> dict[str, Callable[...
 
 
 def _tool_at(name: str, path: str) -> RegisteredTool:
-    function = _imported(name, path)
+    function = imported(name, path)
     declaration = getattr(function, _DECLARATION, None)
     if not isinstance(declaration, _Declaration):
         raise NotRegistrable(f"{name}: {path} is not declared with @tool.")
@@ -84,17 +84,17 @@ def _tool_at(name: str, path: str) -> RegisteredTool:
 
 
 def _module_at(name: str, path: str) -> Callable[..., dspy.Module]:
-    found = _imported(name, path)
+    found = imported(name, path)
     if not isinstance(found, type) or not issubclass(found, dspy.Module):
         raise NotRegistrable(f"{name}: {path} is not a dspy.Module.")
     return found
 
 
-def _imported(name: str, path: str) -> Any:
-    module, separator, attribute = path.partition(":")
-    if not (module and separator and attribute):
+def imported(name: str, path: str) -> Any:
+    """What settings register as `name` at `path`, `package.module:name`. Raises `NotRegistrable`."""
+    if not all(path.partition(":")):
         raise NotRegistrable(f"{name}: {path!r} is not of the form package.module:name.")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
         raise NotRegistrable(f"{name}: {path} cannot be imported: {error}") from error

@@ -3,14 +3,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const marker = document.querySelector(".signet-import[data-events]");
   const progress = document.querySelector(".signet-import-progress");
   if (!marker) return;
-  const source = new EventSource(marker.dataset.events);
-  source.addEventListener("state", async (event) => {
-    const { state } = JSON.parse(event.data);
-    if (state !== "pending" && state !== "running") {
-      source.close();
-      window.location.reload();
-      return;
-    }
+  followToTheEnd(marker.dataset.events, async (state) => {
     marker.textContent = state;
     const answer = await fetch(marker.dataset.detail);
     if (!answer.ok || !progress) return;

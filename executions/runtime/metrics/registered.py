@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from executions.runtime.metrics.values import Range
-from programs.runtime.tools import NotRegistrable
+from programs.runtime.tools import NotRegistrable, imported
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -77,20 +76,10 @@ def load_metrics(registered: Mapping[str, str]) -> dict[str, RegisteredMetric]:
 
 
 def _metric_at(name: str, path: str) -> RegisteredMetric:
-    function = _imported(name, path)
+    function = imported(name, path)
     declaration = getattr(function, _DECLARATION, None)
     if not isinstance(declaration, _Declaration):
         raise NotRegistrable(f"{name}: {path} is not declared with @metric.")
     if inspect.iscoroutinefunction(function):
         raise NotRegistrable(f"{name}: {path} is asynchronous; a metric is a plain function.")
     return RegisteredMetric(name, path, declaration.description, declaration.range, function, declaration.seconds)
-
-
-def _imported(name: str, path: str) -> Any:
-    module, separator, attribute = path.partition(":")
-    if not (module and separator and attribute):
-        raise NotRegistrable(f"{name}: {path!r} is not of the form package.module:name.")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise NotRegistrable(f"{name}: {path} cannot be imported: {error}") from error

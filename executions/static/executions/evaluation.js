@@ -14,15 +14,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const bar = page.querySelector("[data-bar]");
     if (bar) bar.style.width = `${(100 * row.done) / Math.max(row.size, 1)}%`;
   };
-  const source = new EventSource(page.dataset.events);
-  source.addEventListener("state", (event) => {
-    const { state } = JSON.parse(event.data);
+  followToTheEnd(page.dataset.events, (state) => {
     page.querySelector("[data-state]").textContent = state;
-    if (state !== "pending" && state !== "running") {
-      source.close();
-      window.location.reload();
-    } else {
-      show();
-    }
+    show();
   });
 });

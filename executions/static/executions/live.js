@@ -2,13 +2,7 @@
 document.addEventListener("DOMContentLoaded", () => {
   const marker = document.querySelector("[data-events]");
   if (!marker || !marker.dataset.events) return;
-  const source = new EventSource(marker.dataset.events);
-  source.addEventListener("state", (event) => {
-    const { state } = JSON.parse(event.data);
+  followToTheEnd(marker.dataset.events, (state) => {
     marker.textContent = state;
-    if (state !== "pending" && state !== "running") {
-      source.close();
-      window.location.reload();
-    }
   });
 });

@@ -21,14 +21,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (progress.total) bar.max = progress.total;
     bar.value = progress.done || 0;
   };
-  const source = new EventSource(view.dataset.events);
-  source.addEventListener("state", async (event) => {
-    const { state } = JSON.parse(event.data);
-    if (state !== "pending" && state !== "running") {
-      source.close();
-      window.location.reload();
-      return;
-    }
+  followToTheEnd(view.dataset.events, async () => {
     const answer = await fetch(view.dataset.address, { credentials: "same-origin" });
     if (answer.ok) show(await answer.json());
   });
