@@ -337,7 +337,7 @@ def test_while_it_is_imported_nothing_is_visible_or_changeable(
 
 
 def test_progress_is_told(erin: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlops.services.jobs.REPORT_S", 0)
+    monkeypatch.setattr("mlops.services.jobs.holding.REPORT_S", 0)
     told: list[tuple[int, int]] = []
     report = Held.report
 

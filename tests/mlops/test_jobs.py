@@ -21,7 +21,6 @@ from pytest_django import Settings
 from datasets.models import Import
 from mlops.errors import Conflict, Invalid
 from mlops.models import User
-from mlops.services import jobs
 from mlops.services.jobs import (
     MAX_IDLE_ATTEMPTS,
     Held,
@@ -255,7 +254,7 @@ def test_what_belongs_to_the_end_is_done_whoever_ends_the_job(
         seen.append(row.state)
         row.report = {"closed": True}
 
-    monkeypatch.setattr(jobs, "_closing", {})
+    monkeypatch.setattr("mlops.services.jobs.ending._closing", {})
     when_ended(Import, close)
     job = make_job(erin)
     lost(job)
@@ -267,7 +266,7 @@ def test_what_belongs_to_the_end_is_done_whoever_ends_the_job(
 
 
 def test_a_job_does_not_end_without_what_belongs_to_its_end(erin: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_closing", {})
+    monkeypatch.setattr("mlops.services.jobs.ending._closing", {})
 
     def refuse(row: Import) -> None:
         raise Invalid("report_invalid", "No.")

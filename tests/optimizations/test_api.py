@@ -16,7 +16,6 @@ from datasets.models import Dataset
 from executions.models import Metric
 from executions.services import process
 from mlops.models import User
-from mlops.services import jobs
 from optimizations.models import Optimization
 from optimizations.services.working import work_optimizations
 from programs.models import Program
@@ -242,7 +241,7 @@ class Watched:
 def test_events_tell_candidates_best_and_cost_while_it_runs_and_a_wait_lasts_until_the_end(
     erin: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "REPORT_S", 0.0)
+    monkeypatch.setattr("mlops.services.jobs.holding.REPORT_S", 0.0)
     compiling.provided(provider.base_url, timeout_s=60, deadline_s=120)
     wanted = Wanted(erin)
     knows, may_end = compiling.knowing(), threading.Event()
