@@ -247,6 +247,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "mlops.api.schema.document_problems",
+        "mlops.api.schema.say_anything_once",
     ],
     "ENUM_NAME_OVERRIDES": {
         "BudgetPeriodEnum": "mlops.models.budgets.PERIOD_CHOICES",

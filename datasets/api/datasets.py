@@ -28,6 +28,7 @@ from datasets.api.serializers import (
     DatasetWriteSerializer,
     ExampleRowSerializer,
     ExampleSerializer,
+    ExampleWithDataSerializer,
 )
 from datasets.filters import DatasetFilter, ExampleFilter
 from datasets.models import Dataset, Example
@@ -89,7 +90,7 @@ class DatasetViewSet(ImportActions, DatasetAnalysisActions, Creates, Updates, De
 WITH_DATA = OpenApiParameter("data", bool, description="Whether the rows of the list have their data too.")
 
 
-@extend_schema_view(list=extend_schema(parameters=[WITH_DATA], responses=ExampleSerializer(many=True)))
+@extend_schema_view(list=extend_schema(parameters=[WITH_DATA], responses=ExampleWithDataSerializer(many=True)))
 class ExampleViewSet(RecordViewSet):
     """Examples in the order of their dataset; the detail has the data, and so has the list with `data=true`."""
 
@@ -102,8 +103,8 @@ class ExampleViewSet(RecordViewSet):
         return rows if self._has_data() else rows.defer("data")
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        if self.action == "list" and not self._has_data():
-            return ExampleRowSerializer
+        if self.action == "list":
+            return ExampleWithDataSerializer if self._has_data() else ExampleRowSerializer
         return super().get_serializer_class()
 
     def _has_data(self) -> bool:

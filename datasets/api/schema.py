@@ -12,7 +12,11 @@ from rest_framework.views import APIView
 
 from datasets.api.imports import ImportSerializer
 from datasets.services.exports import CONTENT_TYPES
-from mlops.api.documented import ROW_ID, Endpoint, documented, in_place, watched
+from mlops.api.documented import ROW_ID, Endpoint, documented, in_place, refused, watched
+
+FILES = {(200, kind.partition(";")[0]): OpenApiTypes.BINARY for kind in CONTENT_TYPES.values()} | {
+    (200, "application/json"): {"type": "array", "items": {"type": "object"}}
+}
 
 
 class ExportDocumented(APIView):
@@ -22,7 +26,7 @@ class ExportDocumented(APIView):
         operation_id="datasets_export",
         tags=["datasets"],
         parameters=[ROW_ID, OpenApiParameter("as", str, enum=[format.value for format in CONTENT_TYPES])],
-        responses={(200, kind.partition(";")[0]): OpenApiTypes.BINARY for kind in CONTENT_TYPES.values()},
+        responses={**FILES, **refused(409, "`dataset_importing`: try again when its import has ended.")},
     )
     def get(self, request: Request, id: str) -> Response:
         """The examples in their order, sent while they are read.

@@ -65,6 +65,15 @@ class ExampleRowSerializer(RecordSerializer):
         read_only_fields = fields
 
 
+class ExampleWithDataSerializer(ExampleRowSerializer):
+    """A row of the list whose data were asked for."""
+
+    data = serializers.JSONField(required=False)  # type: ignore[assignment]  # the name of the serializer's own
+
+    class Meta(ExampleRowSerializer.Meta):
+        fields = [*ExampleRowSerializer.Meta.fields, "data"]
+
+
 class ExampleSerializer(RecordSerializer):
     class Meta:
         model = Example

@@ -36,10 +36,11 @@ class CollectViewSet(RecordViewSet):
     queryset = Dataset.objects.all()
     serializer_class = DatasetSerializer
     verbs = {"collect": collect_examples}
+    makes = ("collect",)
     writes = {"collect": CollectBody}
 
     def collect(self, request: Request) -> Response:
         """Make a dataset from executions: input and output, or what people said was expected, as one example each."""
         fields: dict[str, Any] = self.arguments()
         dataset = collect_examples(actor=self.actor, **fields)
-        return self.answer(dataset, 201, Location=request.build_absolute_uri(f"/api/v1/datasets/{dataset.pk}/"))
+        return self.answer_made(dataset, f"/api/v1/datasets/{dataset.pk}/")

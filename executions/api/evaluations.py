@@ -21,7 +21,7 @@ from executions.models import Evaluation, EvaluationItem
 from executions.representation import with_usd
 from executions.selectors import access_evaluation, access_metric
 from executions.services import cancel_evaluation, compare_evaluations, estimate_evaluation, evaluate_program
-from mlops.api.documented import ONCE, location_of
+from mlops.api.documented import ONCE, location_of, refused
 from mlops.api.streams import detail_view, events_view
 from mlops.api.viewsets import RecordViewSet
 from mlops.errors import named_as_in
@@ -135,7 +135,10 @@ class EvaluationViewSet(RecordViewSet):
             OpenApiParameter("with", str, required=True, description="Id of the evaluation to hold it against."),
             OpenApiParameter("metric", str, description="By id, name or name@version; where there are several."),
         ],
-        responses={200: bodies.ComparisonSerializer},
+        responses={
+            200: bodies.ComparisonSerializer,
+            **refused(409, "`evaluations_not_comparable`, with the reason."),
+        },
     )
     @action(detail=True, methods=["get"], filterset_class=None)
     def compare(self, request: Request, pk: str) -> Response:

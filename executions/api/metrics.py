@@ -49,6 +49,7 @@ class MetricViewSet(Creates, Updates, Deletes, Reverts):
         "try_out": bodies.TryMetricBody,
     }
     answers = {"kinds": bodies.KindBody, "try_out": bodies.ScoreBody}
+    makes = ("create", "new_version")
 
     def in_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return rows.defer("config")
@@ -70,8 +71,7 @@ class MetricViewSet(Creates, Updates, Deletes, Reverts):
         """The next version: a copy with the changes. What was scored keeps the version that it names."""
         metric = self.get_object()
         row = services.new_metric_version(actor=self.actor, metric=metric, **_with_rows(self.actor, self.arguments()))
-        address = request.build_absolute_uri(self.reverse_action("detail", args=[row.pk]))
-        return self.answer(row, 201, Location=address)
+        return self.answer_made(row)
 
     @extend_schema(request=None, responses=bodies.MetricSerializer)  # type: ignore[untyped-decorator]  # as below
     @action(detail=True, methods=["post"])

@@ -13,9 +13,7 @@ from rest_framework.views import APIView
 from executions.api.evaluation_serializers import EvaluationSerializer
 from executions.api.repricings import RepricingSerializer
 from executions.api.serializers import ExecuteWriteSerializer, ExecutionSerializer
-from executions.api.streaming import EVENTS
-from mlops.api.documented import ONCE, Endpoint, documented, in_place, watched
-from mlops.api.schema import PROBLEM
+from mlops.api.documented import EVENT, EVENTS, ONCE, Endpoint, documented, in_place, refused, watched
 
 ENDED, UNDERWAY = [200], [200, 202]
 
@@ -48,11 +46,6 @@ REFERENCE = OpenApiParameter(
 )
 
 
-def refused(status: int, description: str) -> dict[Any, Any]:
-    """A refusal that says more than the shared ones do."""
-    return {(status, "application/problem+json"): OpenApiResponse({"$ref": PROBLEM}, description)}
-
-
 NOT_COVERED = refused(402, "`insufficient_credits` or `price_unknown`: nothing was executed.")
 
 
@@ -66,7 +59,7 @@ class ExecuteDocumented(APIView):
         parameters=[REFERENCE, *EXECUTE_HEADERS],
         responses={
             200: OpenApiResponse(ExecutionSerializer, "The execution has ended; `state` and `error` say how."),
-            (200, EVENTS): OpenApiTypes.STR,
+            EVENTS: EVENT,
             202: OpenApiResponse(ExecutionSerializer, "It is pending or running; poll `Location`."),
             **NOT_COVERED,
             **refused(409, "`idempotency_key_reused`, `program_not_executable`: nothing was executed."),

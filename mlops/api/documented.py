@@ -6,10 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+
+from mlops.api.schema import PROBLEM
+
+EVENTS = (200, "text/event-stream")
+EVENT = {
+    "type": "object",
+    "description": "One server-sent event; the document describes each of the stream's.",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 
 Endpoint = tuple[str, str, str, Any]
 """Path, the same as a regular expression, method and view, as drf-spectacular takes them."""
@@ -23,6 +37,11 @@ ONCE = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Makes the request happen once: for 24 hours the same key and body give the first answer again.",
 )
+
+
+def refused(status: int, description: str) -> dict[Any, Any]:
+    """A refusal that says more than the shared ones do."""
+    return {(status, "application/problem+json"): OpenApiResponse({"$ref": PROBLEM}, description)}
 
 
 def location_of(what: str) -> OpenApiParameter:
@@ -55,7 +74,7 @@ def watched(collection: str, what: str, serializer: Any, *, changes: str = "chan
             tags=[collection],
             description=f"Server-sent events: one `state` event per {changes}, the present state first.",
             parameters=[ROW_ID, LAST_EVENT],
-            responses={(200, "text/event-stream"): OpenApiTypes.STR},
+            responses={EVENTS: EVENT},
         )
         def get(self, request: Request, id: str) -> Response:
             raise AssertionError("documentation only")

@@ -44,7 +44,7 @@ class StateSerializer(serializers.Serializer[Any]):
     time = serializers.DateTimeField(source="history_date")
     change = serializers.SerializerMethodField()
     verb = serializers.CharField(source="history_change_reason")
-    user = serializers.CharField(source="history_user.username", default=None)
+    user = serializers.CharField(source="history_user.username", default=None, allow_null=True)
     source = serializers.ChoiceField(SOURCE_CHOICES, source="history_source")  # type: ignore[assignment]  # a field of ours
     request_id = serializers.CharField(source="history_request_id")
 

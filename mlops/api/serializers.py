@@ -21,6 +21,11 @@ class _RefusesUnknown:
     unknown = ("unknown_field", gettext_lazy("There is no such field."))
 
     def to_internal_value(self, data: Any) -> Any:
+        root: Any = self.root  # type: ignore[attr-defined]
+        if root is not self and root.partial:
+            # A change may leave fields of the row out; what it does send of something inside is sent whole.
+            whole: Any = type(self)(context=root.context)  # type: ignore[call-arg]  # as below
+            return whole.to_internal_value(data)
         if isinstance(data, Mapping):
             self._refuse_unknown(data)
         return super().to_internal_value(data)  # type: ignore[misc]  # the serializer that this is mixed into

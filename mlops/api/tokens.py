@@ -89,6 +89,7 @@ class ApiTokenViewSet(Creates):
     verbs = {"create": create_token, "rotate": rotate_token, "revoke": revoke_token}
     writes = {"create": CreateApiTokenSerializer, "rotate": RotateApiTokenSerializer}
     answers = {"create": NewApiTokenSerializer, "rotate": NewApiTokenSerializer}
+    makes = ("create", "rotate")
 
     def perform_create(self, fields: dict[str, Any]) -> ApiToken:
         return _with_secret(*create_token(actor=self.actor, user=self.actor, **fields))
@@ -98,9 +99,7 @@ class ApiTokenViewSet(Creates):
         """Make a token to use instead, of the same name and limits. The old one stays usable for `overlap_s`."""
         token = self.get_object()
         overlap = timedelta(seconds=self.arguments()["overlap_s"])
-        made = rotate_token(actor=self.actor, token=token, overlap=overlap)
-        address = request.build_absolute_uri(f"../../{made[0].pk}/")
-        return self.answer(_with_secret(*made), 201, Location=address)
+        return self.answer_made(_with_secret(*rotate_token(actor=self.actor, token=token, overlap=overlap)))
 
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:

@@ -28,7 +28,7 @@ class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
 
     `queryset` names the model and what its lists join; `serializer_class` reads a row, `list_serializer_class` a row
     of a list if that differs. Per action, `verbs` names the service that it calls, `writes` the serializer of the
-    body, and `answers` that of the answer where it is not the row.
+    body, and `answers` that of the answer where it is not the row; `makes` are the actions that make a row.
     """
 
     schema = RecordSchema()
@@ -37,6 +37,7 @@ class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
     verbs: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     writes: ClassVar[Mapping[str, type[BaseSerializer[Any]]]] = {}
     answers: ClassVar[Mapping[str, type[BaseSerializer[Any]]]] = {}
+    makes: ClassVar[tuple[str, ...]] = ()
     ordering_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -93,6 +94,11 @@ class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
             headers["ETag"] = etag_of(row)
         return Response(self.get_serializer(row).data, status=status, headers=headers)
 
+    def answer_made(self, row: Any, address: str = "") -> Response:
+        """A new row: 201 with its address, in this collection unless another is given."""
+        found = self.request.build_absolute_uri(address or self.reverse_action("detail", args=[row.pk]))
+        return self.answer(row, 201, Location=found)
+
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return self.answer(self.get_object())
 
@@ -100,13 +106,14 @@ class RecordViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
 class Creates(RecordViewSet):
     """POST on the collection: 201 with the row, `Location` and `ETag`."""
 
+    makes: ClassVar[tuple[str, ...]] = ("create",)
+
     def perform_create(self, fields: dict[str, Any]) -> Any:
         """Hook: one service call that returns the new row."""
         raise NotImplementedError  # each subclass says which service it calls
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        row = self.perform_create(self.arguments())
-        return self.answer(row, 201, Location=request.build_absolute_uri(f"{request.path}{row.pk}/"))
+        return self.answer_made(self.perform_create(self.arguments()))
 
 
 class Updates(RecordViewSet):

@@ -136,18 +136,18 @@ class CandidateViewSet(RecordViewSet):
     verbs = {"adopt": services.adopt_candidate}
     writes = {"adopt": bodies.EmptyBody}
     answers = {"adopt": ProgramSerializer}
+    makes = ("adopt",)
 
     def in_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return rows.defer("state")
 
-    @extend_schema(responses={201: ProgramSerializer})  # type: ignore[untyped-decorator]  # drf-spectacular has no types
     @action(detail=True, methods=["post"])
     def adopt(self, request: Request, pk: str) -> Response:
         """Make a draft version of the program with the prompts of this candidate."""
         candidate = self.get_object()
         self.arguments()
         row = services.adopt_candidate(actor=self.actor, candidate=candidate)
-        return self.answer(row, 201, Location=request.build_absolute_uri(f"/api/v1/programs/{row.pk}/"))
+        return self.answer_made(row, f"/api/v1/programs/{row.pk}/")
 
 
 class OptimizersView(APIView):

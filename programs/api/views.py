@@ -79,6 +79,7 @@ class ProgramViewSet(Creates, Updates, Deletes, Reverts):
         "roll_back": bodies.RollBackBody,
         "validate": bodies.EmptyBody,
     }
+    makes = ("create", "new_version")
 
     def in_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return rows.defer("config", "metrics")
@@ -136,8 +137,7 @@ class ProgramViewSet(Creates, Updates, Deletes, Reverts):
     def new_version(self, request: Request, pk: str) -> Response:
         """The next version, in draft, with everything copied."""
         row = services.new_version(actor=self.actor, program=self.get_object(), **self.arguments())
-        address = request.build_absolute_uri(self.reverse_action("detail", args=[row.pk]))
-        return self.answer(row, 201, Location=address)
+        return self.answer_made(row)
 
     @action(detail=True, methods=["post"])
     def roll_back(self, request: Request, pk: str) -> Response:
@@ -184,6 +184,7 @@ class SignatureViewSet(Creates, Updates, Deletes, Reverts):
         "partial_update": bodies.SignatureChangesBody,
         "new_version": bodies.SignatureChangesBody,
     }
+    makes = ("create", "new_version")
 
     def in_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return rows.defer("instructions")
@@ -206,8 +207,7 @@ class SignatureViewSet(Creates, Updates, Deletes, Reverts):
         signature = self.get_object()
         fields = _with_specs(self.arguments())
         row = services.new_signature_version(actor=self.actor, signature=signature, **fields)
-        address = request.build_absolute_uri(self.reverse_action("detail", args=[row.pk]))
-        return self.answer(row, 201, Location=address)
+        return self.answer_made(row)
 
 
 class ModuleViewSet(Creates, Updates, Deletes, Reverts):
