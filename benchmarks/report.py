@@ -105,6 +105,7 @@ TARGETS = (
     Target("imports", "small", "list_ms", 2.0, at_least=False),
     Target("imports", "small", "statistics_ms", 2.0, at_least=False),
     Target("graphql", "flat", "nested_ms", 2.0, at_least=False),
+    Target("graphql", "rows", "nested_ms", 2.0, at_least=False),
     Target("graphql", "all", "nested_ms", 2.0, at_least=False),
     *(Target("usage", "small", figure, 1.5, at_least=False) for figure in USAGE_FIGURES),
 )

@@ -211,13 +211,14 @@ def tokens_samples(rounds: int) -> list[Sample]:
 
 def graphql_samples(rounds: int, postgres: str) -> Iterator[Sample]:
     """Programs with their modules and latest executions in one document, beside the list of programs over REST alone
-    (`flat`) and with a request for each of the other lists (`all`)."""
+    (`flat`), as many rows of each kind over REST (`rows`) and the same rows with a request per list (`all`)."""
     for number in range(rounds):
         with database(postgres, f"signet_bench_graphql_{number}") as url:
             found = json.loads(run_to_end(python("-m", "benchmarks.graphql"), {"DATABASE_URL": url}).splitlines()[-1])
         more = found["queries"] - found["queries_of_ten"]
         yield Sample("graphql", "ours", {"nested_ms": found["graphql_ms"], "more_queries": more})
         yield Sample("graphql", "flat", {"nested_ms": found["rest_ms"]})
+        yield Sample("graphql", "rows", {"nested_ms": found["rest_rows_ms"]})
         yield Sample("graphql", "all", {"nested_ms": found["rest_all_ms"]})
 
 
