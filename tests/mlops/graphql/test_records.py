@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import graphene
 import pytest
+from django_filters import CharFilter
 
+from mlops.filters import UserFilter
+from mlops.graphql.queries import Query
 from mlops.models import ApiToken, CreditEntry, LanguageModel, User
 from mlops.services.budgets import create_budget
 from mlops.services.language_models import set_fallbacks, set_secret
@@ -131,3 +135,11 @@ def test_nothing_is_done_by_get(alice: User) -> None:
 def test_an_operation_that_is_not_in_the_document_is_named(alice: User) -> None:
     answer = asked(alice, "query A { me { id } }", operation="B")
     assert answer["errors"][0]["message"] == "Unknown operation named 'B'."
+
+
+def test_a_filter_named_like_an_argument_of_every_list_is_refused_when_the_schema_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(UserFilter.base_filters, "first", CharFilter())
+    with pytest.raises(TypeError, match="UserFilter: call first otherwise"):
+        graphene.Schema(query=Query)
