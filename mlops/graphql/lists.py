@@ -11,12 +11,12 @@ import graphene
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.utils.translation import gettext as _
-from django_filters import NumberFilter
+from django_filters import MultipleChoiceFilter, NumberFilter
 from graphene.relay import PageInfo
 from graphene_django.forms.converter import convert_form_field
-from rest_framework.filters import SearchFilter
 
 from mlops.errors import Invalid, Problem, all_of
+from mlops.filters import BoundedSearchFilter
 from mlops.graphql.limits import CHILDREN
 from mlops.graphql.peers import children_of, peers_of, together
 from mlops.graphql.records import Listed, Record, actor_of, record_of
@@ -187,7 +187,7 @@ def _searched(rows: QuerySet[Any], words: str, columns: tuple[str, ...]) -> Quer
         raise Invalid("unstorable_text", _("Contains a NUL character."), field="search")
     asked: Any = SimpleNamespace(query_params={"search": words})
     place: Any = SimpleNamespace(search_fields=columns)
-    return SearchFilter().filter_queryset(asked, rows, place)
+    return BoundedSearchFilter().filter_queryset(asked, rows, place)
 
 
 def _ordering(listed: Listed, asked: str | None) -> tuple[str, ...]:
@@ -210,8 +210,6 @@ def _page(kind: type[Record], keyset: Keyset, rows: list[Any], *, has_more: bool
 def _type_of(one: Any) -> Any:
     if isinstance(one, NumberFilter):
         return graphene.Int
-    return convert_form_field(one.field).get_type() if not _is_list(one) else graphene.List(graphene.String)
-
-
-def _is_list(one: Any) -> bool:
-    return type(one).__name__ == "MultipleChoiceFilter"
+    if isinstance(one, MultipleChoiceFilter):
+        return graphene.List(graphene.String)
+    return convert_form_field(one.field).get_type()
