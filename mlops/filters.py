@@ -37,7 +37,7 @@ class BoundedSearchFilter(SearchFilter):
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         schema = {"type": "string", "maxLength": MAX_SEARCH_CHARACTERS}
-        searchable = super().get_schema_operation_parameters(view) if self.get_search_fields(view, None) else []
+        searchable = super().get_schema_operation_parameters(view) if hasattr(view, "search_fields") else []
         return [{**described, "schema": schema} for described in searchable]
 
 

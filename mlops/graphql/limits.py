@@ -29,14 +29,13 @@ from graphql import (
     VariableNode,
     get_named_type,
     parse,
-    specified_rules,
     validate,
 )
 from graphql.language import visit
 from graphql.language.visitor import Visitor
-from graphql.validation.rules.max_introspection_depth_rule import MaxIntrospectionDepthRule
 
 from mlops.errors import Invalid
+from mlops.graphql.rules import RULES
 from mlops.selectors.keysets import MAX_PAGE_SIZE, PAGE_SIZE
 
 MAX_TOKENS = 2_000
@@ -51,8 +50,6 @@ CHILDREN = 20
 SHORT_LIST = 20
 """What a list without pages, such as the fields of a signature, is counted as."""
 
-_RULES = (*specified_rules, *({MaxIntrospectionDepthRule} - {*specified_rules}))
-
 
 def admitted(
     schema: GraphQLSchema, source: str, variables: Mapping[str, Any], operation: str | None = None
@@ -64,7 +61,7 @@ def admitted(
     """
     document = _parsed(source)
     _refuse_many_aliases(document)
-    if errors := validate(schema, document, _RULES, max_errors=MAX_PROBLEMS):
+    if errors := validate(schema, document, RULES, max_errors=MAX_PROBLEMS):
         raise GraphQLErrors(errors)
     weight = _Scale(schema, document, variables).weigh(operation)
     if weight.depth > MAX_DEPTH:

@@ -107,3 +107,41 @@ def test_introspection_does_not_flood() -> None:
 )
 def test_what_is_no_document_is_said_to_be_none(source: str) -> None:
     assert invalid(source)
+
+
+FOLLOW = 'executionUpdates(programId: "triage") %s { id }'
+
+
+@pytest.mark.parametrize("directive", ['@skip(if: "x")', "@skip", "@skip(if: null)", "@include(if: [])"])
+def test_a_subscription_with_a_directive_of_no_meaning_is_no_document(directive: str) -> None:
+    for message in invalid("subscription { " + FOLLOW % directive + " }"):
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        FOLLOW % "@skip(if: $s)",
+        "...A @include(if: $s) ...A",
+        "... on Subscription @skip(if: $s) { " + FOLLOW % "" + " }",
+    ],
+)
+def test_a_subscription_may_be_left_out_by_a_variable(selection: str) -> None:
+    source = f"subscription($s: Boolean!) {{ {selection} }}"
+    if "...A" in source:
+        source += f" fragment A on Subscription {{ {FOLLOW % ''} }}"
+    assert print_ast(admitted(schema.graphql_schema, source, {"s": True}))
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        f"a: {FOLLOW % ''} b: {FOLLOW % '@skip(if: true)'}",
+        "executionUpdates { id } ...A",
+        "...A ... { ... { other: executionUpdates { id } } }",
+        "__typename",
+    ],
+)
+def test_a_subscription_asks_for_one_field(selection: str) -> None:
+    fragment = " fragment A on Subscription { ...A a: executionUpdates { id } }" if "...A" in selection else ""
+    assert "A subscription asks for one field of the schema's." in invalid(f"subscription {{ {selection} }}{fragment}")

@@ -143,3 +143,10 @@ def test_a_filter_named_like_an_argument_of_every_list_is_refused_when_the_schem
     monkeypatch.setitem(UserFilter.base_filters, "first", CharFilter())
     with pytest.raises(TypeError, match="UserFilter: call first otherwise"):
         graphene.Schema(query=Query)
+
+
+def test_a_subscription_beside_what_is_asked_for_does_not_matter(alice: User) -> None:
+    follow = "subscription S($s: Boolean!) { executionUpdates @skip(if: $s) { id } }"
+    assert data_of(alice, "query A { me { username } } " + follow, operation="A") == {"me": {"username": "alice"}}
+    assert codes_of(asked(alice, follow, s=True)) == ["graphql_subscription_elsewhere"]
+    assert codes_of(asked(alice, follow)) == ["graphql_subscription_elsewhere"]
