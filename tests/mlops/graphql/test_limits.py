@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from graphql import print_ast
+from graphql import get_introspection_query, print_ast
 
 from config.graphql import schema
 from mlops.errors import Invalid
@@ -18,9 +18,9 @@ def refusal_of(source: str, **variables: object) -> str:
     return refusal.value.code
 
 
-def invalid(source: str) -> list[str]:
+def invalid(source: str, **variables: object) -> list[str]:
     with pytest.raises(GraphQLErrors) as refusal:
-        admitted(schema.graphql_schema, source, {})
+        admitted(schema.graphql_schema, source, variables)
     return [error.message for error in refusal.value.errors]
 
 
@@ -73,6 +73,27 @@ def test_a_page_that_a_variable_sizes_costs_as_much() -> None:
     admitted(schema.graphql_schema, source, {"n": 20})
 
 
+def test_the_default_of_a_variable_sizes_a_page() -> None:
+    source = """query Q($n: Int = 200) {
+        listPrograms(first: $n) { edges { node { modules(first: $n) { edges { node { key } } } } } } }"""
+    assert refusal_of(source) == refusal_of(source, n=200.0) == "graphql_too_costly"
+    admitted(schema.graphql_schema, source, {"n": 20})
+    admitted(schema.graphql_schema, source, {"n": None})
+
+
+def test_each_operation_has_its_own_defaults() -> None:
+    source = """query Many($n: Int = 200) { ...L } query Few($n: Int = 2) { ...L } fragment L on Query {
+        listPrograms(first: $n) { edges { node { modules(first: $n) { edges { node { key } } } } } } }"""
+    admitted(schema.graphql_schema, source, {}, "Few")
+    with pytest.raises(Invalid, match="may resolve"):
+        admitted(schema.graphql_schema, source, {}, "Many")
+
+
+def test_variables_of_another_type_are_refused_before_anything_is_weighed() -> None:
+    (message,) = invalid("query Q($n: Int) { listPrograms(first: $n) { edges { node { id } } } }", n="200")
+    assert "$n" in message
+
+
 def test_fragments_count_wherever_they_are_spread_named_or_inline() -> None:
     named = """query { listPrograms(first: 200) { edges { node { ...All } } } }
         fragment All on Program { modules(first: 200) { edges { node { key } } } }"""
@@ -99,6 +120,41 @@ def test_introspection_does_not_flood() -> None:
     flood = "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }"
     (message,) = invalid(flood)
     assert "introspection depth" in message
+
+
+ENTIRE = get_introspection_query(
+    descriptions=True,
+    specified_by_url=True,
+    directive_is_repeatable=True,
+    schema_description=True,
+    input_value_deprecation=True,
+    input_object_one_of=True,
+)
+
+
+@pytest.mark.parametrize("source", [ENTIRE, get_introspection_query(), ENTIRE.replace("subscriptionType", "queryType")])
+def test_the_schema_may_be_asked_for(source: str) -> None:
+    assert print_ast(admitted(schema.graphql_schema, source, {}))
+
+
+TYPES = "types { fields { name type { name fields { name } } args { name type { ofType { name } } } } }"
+
+CHAINS = " ".join(f"a{number}: type {{ {'ofType { ' * 30} name {'}' * 31}" for number in range(5))
+FRAGMENTS = "fragment T on __Type { fields { name type { ...U } } } fragment U on __Type { name kind description }"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ENTIRE.replace("__schema {", "again: __schema { types { ...FullType } } __schema {"),
+        "{ " + " ".join(f"a{number}: __schema {{ {TYPES} }}" for number in range(20)) + " }",
+        "{ __schema { " + " ".join(f"a{number}: {TYPES}" for number in range(20)) + " } }",
+        "{ __schema { types { fields { " + CHAINS + " } } } }",
+        "{ __schema { " + " ".join(f"a{number}: types {{ ...T }}" for number in range(30)) + " } } " + FRAGMENTS,
+    ],
+)
+def test_the_schema_is_not_told_over_and_over(source: str) -> None:
+    assert refusal_of(source) == "graphql_too_costly"
 
 
 @pytest.mark.parametrize(

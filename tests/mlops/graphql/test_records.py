@@ -149,4 +149,4 @@ def test_a_subscription_beside_what_is_asked_for_does_not_matter(alice: User) ->
     follow = "subscription S($s: Boolean!) { executionUpdates @skip(if: $s) { id } }"
     assert data_of(alice, "query A { me { username } } " + follow, operation="A") == {"me": {"username": "alice"}}
     assert codes_of(asked(alice, follow, s=True)) == ["graphql_subscription_elsewhere"]
-    assert codes_of(asked(alice, follow)) == ["graphql_subscription_elsewhere"]
+    assert codes_of(asked(alice, follow)) == ["graphql_invalid"]
