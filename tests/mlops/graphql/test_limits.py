@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 from graphql import get_introspection_query, print_ast
 
 from config.graphql import schema
 from mlops.errors import Invalid
+from mlops.graphql import views
 from mlops.graphql.limits import MAX_ALIASES, GraphQLErrors, admitted
+from mlops.graphql.types import UserType
+from mlops.models import User
+from tests.graphql import asked, codes_of, data_of
 
 LIST = "listPrograms { edges { node { %s } } }"
 
@@ -201,3 +206,35 @@ def test_a_subscription_may_be_left_out_by_a_variable(selection: str) -> None:
 def test_a_subscription_asks_for_one_field(selection: str) -> None:
     fragment = " fragment A on Subscription { ...A a: executionUpdates { id } }" if "...A" in selection else ""
     assert "A subscription asks for one field of the schema's." in invalid(f"subscription {{ {selection} }}{fragment}")
+
+
+COUNTING = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000000) SELECT count(*) FROM n"
+"""Takes seconds."""
+
+
+@pytest.mark.django_db
+def test_an_operation_asks_the_database_nothing_after_its_time(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(info: object, key: object) -> None:
+        begun.append(key)
+        User.objects.count()
+        done.append(key)
+
+    begun: list[object] = []
+    done: list[object] = []
+    monkeypatch.setattr(UserType, "get_node", look)
+    monkeypatch.setattr(views, "TIME_LIMIT_S", 0.0)
+    assert codes_of(asked(alice, "{ me { username } }")) == ["graphql_timeout"]
+    assert (begun, done) == ([alice.pk], [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_that_is_under_way_then_is_cancelled(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(info: object, key: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(COUNTING)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(UserType, "get_node", count)
+        patched.setattr(views, "TIME_LIMIT_S", 0.1)
+        assert codes_of(asked(alice, "{ me { username } }")) == ["graphql_timeout"]
+    assert data_of(alice, "{ me { username } }") == {"me": {"username": "alice"}}
