@@ -150,3 +150,13 @@ def test_a_subscription_beside_what_is_asked_for_does_not_matter(alice: User) ->
     assert data_of(alice, "query A { me { username } } " + follow, operation="A") == {"me": {"username": "alice"}}
     assert codes_of(asked(alice, follow, s=True)) == ["graphql_subscription_elsewhere"]
     assert codes_of(asked(alice, follow)) == ["graphql_invalid"]
+
+
+@pytest.mark.parametrize("spelling", ["urn:uuid:%s", "{%s}", " %s", "%s\n"])
+def test_an_id_has_one_spelling(alice: User, spelling: str) -> None:
+    id = spelling % alice.pk
+    answer = asked(alice, "query N($id: ID!) { node(id: $id) { id } getUser(id: $id) { id } }", id=id)
+    assert answer["data"] == {"node": None, "getUser": None}
+    assert codes_of(answer) == ["user_not_found"]
+    assert data_of(alice, "query N($id: ID!) { node(id: $id) { id } }", id=str(alice.pk))["node"]
+    assert asked(alice, "query N($id: ID!) { node(id: $id) { id } }", id=alice.pk.hex)["data"] == {"node": None}
