@@ -27,7 +27,7 @@ def test_the_snapshot_is_the_schema() -> None:
 
 def viewsets() -> set[Any]:
     """Those that have a list."""
-    views = [view for view, *_names in extract_views_from_urlpatterns(get_resolver().url_patterns)]
+    views: list[Any] = [view for view, *_names in extract_views_from_urlpatterns(get_resolver().url_patterns)]
     return {view.cls for view in views if "list" in getattr(view, "actions", {}).values()}
 
 
