@@ -26,7 +26,7 @@ help:
 	@echo "make check  lint, types, layers, migrations, snapshots of the API and the policies"
 	@echo "make bench  speed, side by side with the references (benchmarks/)"
 	@echo "make lock   compile requirements*.in into hashed locks"
-	@echo "make snapshot  write docs/openapi.yaml, docs/schema.graphql, docs/errors.md and docs/policy-matrix.md anew"
+	@echo "make snapshot  write docs/openapi.yaml, docs/schema.graphql, docs/errors.md, docs/policy-matrix.md and tests/graphql_queries.txt anew"
 	@echo "make clean  remove .venv and caches; data stays"
 
 $(BIN)/python:
@@ -80,6 +80,7 @@ snapshot: $(VENV)/.installed-dev
 	$(MANAGE) graphql_schema --schema config.graphql.schema --out docs/schema.graphql
 	$(BIN)/python -m tests.error_codes > docs/errors.md
 	$(BIN)/python -m tests.policies > docs/policy-matrix.md
+	SIGNET_WRITE_QUERIES=1 $(BIN)/pytest -n 0 -q tests/test_graphql_queries.py
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks

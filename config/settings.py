@@ -221,7 +221,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": [
         "django_filters.rest_framework.DjangoFilterBackend",
         "mlops.api.filters.KnownOrderingFilter",
-        "rest_framework.filters.SearchFilter",
+        "mlops.filters.BoundedSearchFilter",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "mlops.api.problems.exception_handler",

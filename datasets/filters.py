@@ -7,6 +7,7 @@ from django_filters import rest_framework as filters
 from datasets.models import TYPE_CHOICES, Corpus, Dataset, Example, Import, Passage
 from datasets.models.datasets import VERSION_STATE_CHOICES
 from datasets.models.imports import KIND_CHOICES
+from mlops.filters import AnyOfFilter
 from mlops.models.jobs import STATE_CHOICES
 
 
@@ -24,7 +25,7 @@ class DatasetFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter h
 
 class ImportFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
     kind = filters.ChoiceFilter(choices=KIND_CHOICES)
-    state = filters.MultipleChoiceFilter(choices=STATE_CHOICES)
+    state = AnyOfFilter(choices=STATE_CHOICES)
     name = filters.CharFilter()
     dataset = filters.UUIDFilter(field_name="dataset_id")
     corpus = filters.UUIDFilter(field_name="corpus_id")

@@ -33,6 +33,7 @@ from executions.selectors.lineage import (
     sets_with_prompt_version,
 )
 from mlops.errors import Invalid
+from mlops.filters import AnyOfFilter
 from mlops.models.jobs import STATE_CHOICES as JOB_STATE_CHOICES
 
 SETS_WITH: dict[str, Callable[[Any, Any], Any]] = {
@@ -56,7 +57,7 @@ class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # django
     """`program` is a program's id or name; `after` and `before` bound the time of creation."""
 
     program = django_filters.CharFilter(method="of_program")
-    state = django_filters.MultipleChoiceFilter(choices=STATE_CHOICES)
+    state = AnyOfFilter(choices=STATE_CHOICES)
     mode = django_filters.ChoiceFilter(choices=MODE_CHOICES)
     source = django_filters.ChoiceFilter(choices=SOURCE_CHOICES)
     user = django_filters.UUIDFilter(field_name="user_id")
@@ -107,7 +108,7 @@ class EvaluationFilter(django_filters.FilterSet):  # type: ignore[misc]  # djang
     program = django_filters.CharFilter(method="of_named")
     dataset = django_filters.CharFilter(method="of_named")
     metric = django_filters.UUIDFilter(field_name="metrics")
-    state = django_filters.MultipleChoiceFilter(choices=JOB_STATE_CHOICES)
+    state = AnyOfFilter(choices=JOB_STATE_CHOICES)
     user = django_filters.UUIDFilter(field_name="user_id")
     source = django_filters.UUIDFilter(field_name="source_id")
     after = django_filters.IsoDateTimeFilter(
@@ -175,7 +176,7 @@ class MetricFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-fi
 
 
 class RepricingFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
-    state = django_filters.MultipleChoiceFilter(choices=JOB_STATE_CHOICES)
+    state = AnyOfFilter(choices=JOB_STATE_CHOICES)
     dry_run = django_filters.BooleanFilter()
     preview = django_filters.UUIDFilter(field_name="preview_id")
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import django_filters
 from django.db.models import QuerySet
 
+from mlops.filters import AnyOfFilter
 from mlops.models.jobs import STATE_CHOICES
 from optimizations.models import Candidate, Optimization, Schedule
 from optimizations.models.schedules import VERB_CHOICES
@@ -18,7 +19,7 @@ class OptimizationFilter(django_filters.FilterSet):  # type: ignore[misc]  # dja
     """`program` is a program's id or name."""
 
     program = django_filters.CharFilter(method="of_program")
-    state = django_filters.MultipleChoiceFilter(choices=STATE_CHOICES)
+    state = AnyOfFilter(choices=STATE_CHOICES)
     optimizer = django_filters.ChoiceFilter(choices=[(name.value, name.value) for name in OptimizerName])
     dataset = django_filters.UUIDFilter(field_name="dataset_id")
     metric = django_filters.UUIDFilter(field_name="metric_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -47,11 +48,24 @@ def sample(kind: Any) -> Any:
     }[kind.name]  # fmt: skip
 
 
-def told(api: APIClient, name: str, input: dict[str, Any]) -> list[str]:
+def written(value: Any) -> str:
+    """A value as a literal."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {written(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    return json.dumps(value)
+
+
+def told(api: APIClient, name: str, input: dict[str, Any], *, in_the_document: bool = False) -> list[str]:
     """The codes of the refusal, from wherever they stand."""
     kind, field = input_type(name).name, to_camel_case(name)
-    document = f"mutation M($input: {kind}!) {{ {field}(input: $input) {{ errors {{ code }} }} }}"
-    answer = api.post("/graphql/", {"query": document, "variables": {"input": input}}, format="json").json()
+    if in_the_document:
+        body: dict[str, Any] = {"query": f"mutation {{ {field}(input: {written(input)}) {{ errors {{ code }} }} }}"}
+    else:
+        document = f"mutation M($input: {kind}!) {{ {field}(input: $input) {{ errors {{ code }} }} }}"
+        body = {"query": document, "variables": {"input": input}}
+    answer = api.post("/graphql/", body, format="json").json()
     if "code" in answer:
         return [answer["code"]]
     if "errors" in answer:
@@ -83,6 +97,64 @@ def test_no_input_breaks_a_mutation(name: str, admin: User) -> None:
         if not (to_camel_case(name) in HARMLESS or (input == {} and not required)):
             assert codes, f"{input} was accepted"
             assert not writes, f"{input} was refused after {writes}"
+    assert "internal_error" not in told(api, name, meaningless, in_the_document=True)
+
+
+def kinds_of_input() -> dict[str, str]:
+    """A document per scalar that anything takes, with %s where a literal of it stands."""
+    graphql = schema.graphql_schema
+    assert graphql.query_type is not None
+    places = {
+        get_named_type(one.type).name: f"{{ {field}({name}: %s) {{ __typename }} }}"
+        for field, of in graphql.query_type.fields.items()
+        for name, one in of.args.items()
+    }
+    for verb in MUTATIONS:
+        for name, one in input_type(verb).fields.items():
+            document = f"mutation {{ {to_camel_case(verb)}(input: {{{name}: %s}}) {{ errors {{ code }} }} }}"
+            places.setdefault(get_named_type(one.type).name, document)
+    return places
+
+
+NINES = "9" * 5000
+"""More digits than Python reads."""
+
+LITERALS = [
+    '"x"', '""', '"\\u0000"', '"""a\nb"""', NINES, f"-{NINES[1000:]}", "1e999", "0.5", "true", "null", "WORD", "[[]]",
+    "{}", f"{{a: {NINES}}}", f"[{NINES}]", '"0001-01-01T00:00:00+14:00"', '"2024-99-99"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", kinds_of_input())
+def test_no_literal_breaks_a_scalar(kind: str, admin: User) -> None:
+    api, document = api_of(admin), kinds_of_input()[kind]
+    for literal in LITERALS:
+        with Writes() as writes:
+            answer = api.post("/graphql/", {"query": document % literal}, format="json")
+        assert answer.status_code in (200, 400)
+        assert not writes
+        for error in answer.json().get("errors", []):
+            assert error["extensions"]["code"] != "internal_error", literal
+            assert error["locations"], literal
+            assert len(error["message"]) <= 400, literal
+
+
+@pytest.mark.parametrize(
+    ("document", "column"),
+    [
+        ('{ listExecutions(dataset: "x") { edges { node { id } } } }', 27),
+        ('query($of: UUID = "x") { listExecutions(dataset: $of) { edges { node { id } } } }', 19),
+        (f"{{ listExecutions(first: {NINES}) {{ edges {{ node {{ id }} }} }} }}", 25),
+        (f"mutation {{ executeProgram(input: {{program: 7, input: {{a: {NINES}}}}}) {{ errors {{ code }} }} }}", 54),
+    ],
+)
+def test_what_a_literal_cannot_be_read_as_is_said_at_its_place(alice: User, document: str, column: int) -> None:
+    answer = api_of(alice).post("/graphql/", {"query": document}, format="json")
+    (error,) = answer.json()["errors"]
+    assert answer.status_code == 400
+    assert (error["extensions"]["code"], error["locations"]) == ("graphql_invalid", [{"line": 1, "column": column}])
+    assert error["message"].startswith("Expected value of type")
+    assert len(error["message"]) <= 300
 
 
 def test_samples_cover_every_type_of_input() -> None:

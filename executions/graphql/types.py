@@ -226,7 +226,7 @@ class CostCorrectionType(Record):
         name = "CostCorrection"
         model = CostCorrection
         fields = ("id", "prices_before", "prices_after")
-        listed = Listed(CostCorrectionFilter)
+        listed = Listed(CostCorrectionFilter, orderings=("id",))
 
     repricing = Target(RepricingType)
     execution = Target(ExecutionType)

@@ -22,6 +22,7 @@ from mlops.admin import links
 from mlops.admin.buttons import address_of
 from mlops.admin.history import deleted_page, history_page, state_page
 from mlops.errors import DomainError
+from mlops.filters import refuse_long_search
 from mlops.models import User
 from mlops.policies import Policy
 from mlops.selectors.history import deleted_record
@@ -110,6 +111,17 @@ class ServiceAdmin(ScopedAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has
         """Nobody finds out letter by letter what no page shows."""
         allowed: bool = super().lookup_allowed(lookup, value, request)
         return allowed and SECRET_COLUMNS.isdisjoint(lookup.split("__"))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        try:
+            refuse_long_search(search_term)
+        except DomainError as error:
+            messages.error(request, error.message)
+            return queryset.none(), False
+        found: tuple[QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
+        return found
 
     def perform_create(self, request: HttpRequest, fields: dict[str, Any]) -> Any:
         """Hook: one service call with the form's cleaned data; returns the new row."""

@@ -1,14 +1,17 @@
 """What a document may ask, found out before anything of it runs.
 
 It is parsed under a limit of tokens, validated, then weighed: its depth, its aliases, and its cost, which is the number
-of fields that it may resolve with every list counted at the size of its page. Fragments are weighed once and counted
+of fields that it may resolve with every list counted at the size of its page. To ask for the whole schema costs more
+than half of what a document may cost, so nobody asks for it twice at once. Fragments are weighed once and counted
 wherever they are spread, so documents whose fragments double each other take no time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -28,15 +31,17 @@ from graphql import (
     SelectionSetNode,
     VariableNode,
     get_named_type,
+    get_operation_ast,
     parse,
-    specified_rules,
     validate,
 )
+from graphql.execution.values import get_variable_values
 from graphql.language import visit
 from graphql.language.visitor import Visitor
-from graphql.validation.rules.max_introspection_depth_rule import MaxIntrospectionDepthRule
 
 from mlops.errors import Invalid
+from mlops.graphql.introspection import META_FIELDS, WHOLE, lengths_of
+from mlops.graphql.rules import RULES
 from mlops.selectors.keysets import MAX_PAGE_SIZE, PAGE_SIZE
 
 MAX_TOKENS = 2_000
@@ -45,13 +50,14 @@ MAX_DEPTH = 15
 MAX_ALIASES = 50
 MAX_COST = 20_000
 MAX_PROBLEMS = 20
+SCHEMA_COST = 12_000
+"""What the whole schema is counted as."""
+
 CHILDREN = 20
 """Rows of a page of a list below a row, unless told."""
 
 SHORT_LIST = 20
 """What a list without pages, such as the fields of a signature, is counted as."""
-
-_RULES = (*specified_rules, *({MaxIntrospectionDepthRule} - {*specified_rules}))
 
 
 def admitted(
@@ -64,9 +70,9 @@ def admitted(
     """
     document = _parsed(source)
     _refuse_many_aliases(document)
-    if errors := validate(schema, document, _RULES, max_errors=MAX_PROBLEMS):
+    if errors := validate(schema, document, RULES, max_errors=MAX_PROBLEMS):
         raise GraphQLErrors(errors)
-    weight = _Scale(schema, document, variables).weigh(operation)
+    weight = _weight(schema, document, variables, operation)
     if weight.depth > MAX_DEPTH:
         raise Invalid(
             "graphql_too_deep",
@@ -77,7 +83,7 @@ def admitted(
         raise Invalid(
             "graphql_too_costly",
             _("The query may resolve %(cost)s fields; %(limit)d are allowed. Ask for smaller pages (first:).")
-            % {"cost": weight.cost, "limit": MAX_COST},
+            % {"cost": math.ceil(weight.cost), "limit": MAX_COST},
         )
     return document
 
@@ -123,28 +129,47 @@ class Weight:
     """`depth` in levels of fields, `cost` in fields that may be resolved."""
 
     depth: int = 0
-    cost: int = 0
+    cost: float = 0
+
+
+def _weight(
+    schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any], operation: str | None
+) -> Weight:
+    """Of the operation that is meant; nothing runs where none is. Raises `GraphQLErrors` for its variables."""
+    asked = get_operation_ast(document, operation)
+    if asked is None:
+        return Weight()
+    given = get_variable_values(schema, asked.variable_definitions, dict(variables), max_errors=MAX_PROBLEMS)
+    if isinstance(given, list):
+        raise GraphQLErrors(given)
+    return _Scale(schema, document, given, SCHEMA_COST / _cost_of_introspection(schema)).weigh(asked)
+
+
+@cache
+def _cost_of_introspection(schema: GraphQLSchema) -> float:
+    """The fields of the whole schema."""
+    document = parse(WHOLE)
+    asked = get_operation_ast(document)
+    assert asked is not None
+    return _Scale(schema, document, {}, 1).weigh(asked).cost
 
 
 class _Scale:
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]) -> None:
+    """Weighs operations of a document. `meta` is what a field of an introspection costs."""
+
+    def __init__(
+        self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any], meta: float
+    ) -> None:
         self._schema = schema
-        self._document = document
         self._variables = variables
+        self._meta = meta
         self._fragments = {
             one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)
         }
         self._weighed: dict[str, Weight] = {}
 
-    def weigh(self, operation: str | None) -> Weight:
-        """The heaviest of the operations that may be meant."""
-        weights = [
-            self._set(one.selection_set, self._schema.get_root_type(one.operation))
-            for one in self._document.definitions
-            if isinstance(one, OperationDefinitionNode)
-            and (operation is None or (one.name is not None and one.name.value == operation))
-        ]
-        return Weight(max((one.depth for one in weights), default=0), max((one.cost for one in weights), default=0))
+    def weigh(self, operation: OperationDefinitionNode) -> Weight:
+        return self._set(operation.selection_set, self._schema.get_root_type(operation.operation))
 
     def _set(self, selections: SelectionSetNode | None, parent: Any) -> Weight:
         weights = [self._selection(one, parent) for one in selections.selections] if selections else []
@@ -167,14 +192,17 @@ class _Scale:
         return self._weighed[name]
 
     def _field(self, node: FieldNode, parent: Any) -> Weight:
-        if node.name.value.startswith("__"):
-            return Weight(1, 1)  # introspection has its own rule
-        field = parent.fields[node.name.value]
+        meta = META_FIELDS.get(node.name.value)
+        field = meta or parent.fields[node.name.value]
         below = self._set(node.selection_set, get_named_type(field.type))
+        if meta:
+            return Weight(1, 1 + self._meta * below.cost)  # its depth has a rule of its own
         return Weight(1 + below.depth, 1 + self._times(node, field, parent) * below.cost)
 
-    def _times(self, node: FieldNode, field: Any, parent: Any) -> int:
+    def _times(self, node: FieldNode, field: Any, parent: Any) -> float:
         """How often what is below a field may be resolved."""
+        if parent.name.startswith("__"):
+            return lengths_of(self._schema).get(node.name.value, 1)
         if "first" in field.args:
             return self._page(node, PAGE_SIZE if parent is self._schema.query_type else CHILDREN)
         is_list = isinstance(field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type, GraphQLList)
@@ -182,9 +210,9 @@ class _Scale:
 
     def _page(self, node: FieldNode, default: int) -> int:
         given = next((one.value for one in node.arguments or () if one.name.value == "first"), None)
-        size: Any = default
+        size = default
         if isinstance(given, IntValueNode):
             size = int(given.value)
         elif isinstance(given, VariableNode):
-            size = self._variables.get(given.name.value, default)
-        return min(size, MAX_PAGE_SIZE) if isinstance(size, int) and size > 0 else default
+            size = self._variables.get(given.name.value) or default
+        return min(size, MAX_PAGE_SIZE) if size > 0 else default

@@ -8,20 +8,25 @@ from types import SimpleNamespace
 from typing import Any
 
 import graphene
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.utils.translation import gettext as _
-from django_filters import NumberFilter
+from django_filters import MultipleChoiceFilter, NumberFilter
 from graphene.relay import PageInfo
 from graphene_django.forms.converter import convert_form_field
-from rest_framework.filters import SearchFilter
 
 from mlops.errors import Invalid, Problem, all_of
+from mlops.filters import BoundedSearchFilter
 from mlops.graphql.limits import CHILDREN
 from mlops.graphql.peers import children_of, peers_of, together
-from mlops.graphql.records import Record, actor_of, record_of
+from mlops.graphql.records import Listed, Record, actor_of, record_of
 from mlops.selectors.keysets import MAX_PAGE_SIZE, PAGE_SIZE, Keyset
 
 PAGING = frozenset({"first", "after", "order_by", "search"})
+"""Arguments of every list; no filter may be called so."""
+
+RENAMED = {"after": "created_after", "before": "created_before"}
+"""What filters of REST are called here, where `after` is a place in a list."""
 
 
 class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no types
@@ -56,7 +61,7 @@ class _Connection(graphene.Field):  # type: ignore[misc]  # graphene has no type
             found["order_by"] = (graphene.String, f"One of {', '.join(listed.orderings)}; a leading minus reverses.")
         if listed.search:
             found["search"] = (graphene.String, f"Words to look for in {', '.join(listed.search)}.")
-        for name, one in listed.filters.base_filters.items() if listed.filters else ():
+        for name, one in _filters_of(listed).items():
             found[name] = (_type_of(one), str(one.extra.get("help_text") or "") or None)
         return found
 
@@ -135,6 +140,19 @@ class All(graphene.Field):  # type: ignore[misc]  # graphene has no types
         return found
 
 
+def _filters_of(listed: Listed) -> dict[str, Any]:
+    """The filters of a list by their arguments. Raises `ImproperlyConfigured` where one hides another argument."""
+    filters = listed.filters.base_filters if listed.filters else {}
+    found = {_argument_of(name): one for name, one in filters.items()}
+    if hidden := PAGING & found.keys():
+        raise ImproperlyConfigured(f"{listed.filters.__name__}: call {', '.join(hidden)} otherwise, see RENAMED.")
+    return found
+
+
+def _argument_of(name: str) -> str:
+    return RENAMED.get(name, name)
+
+
 def _listed(kind: type[Record], info: Any, given: Mapping[str, Any]) -> QuerySet[Any]:
     """The visible rows of a type, filtered, searched and ordered as asked."""
     listed = kind._meta.listed
@@ -151,10 +169,11 @@ def _filtered(filterset: Any, given: Mapping[str, Any], rows: QuerySet[Any], inf
     for name, value in given.items():
         if isinstance(value, str) and "\x00" in value:
             raise Invalid("unstorable_text", _("Contains a NUL character."), field=name)
-    asked = filterset(data=given, queryset=rows, request=SimpleNamespace(user=actor_of(info)))
+    data = {name: given[_argument_of(name)] for name in filterset.base_filters if _argument_of(name) in given}
+    asked = filterset(data=data, queryset=rows, request=SimpleNamespace(user=actor_of(info)))
     if not asked.is_valid():
         problems = [
-            Problem(str(error.code), " ".join(error.messages), name)
+            Problem(str(error.code), " ".join(error.messages), _argument_of(name))
             for name, errors in asked.errors.as_data().items()
             for error in errors
         ]
@@ -168,13 +187,12 @@ def _searched(rows: QuerySet[Any], words: str, columns: tuple[str, ...]) -> Quer
         raise Invalid("unstorable_text", _("Contains a NUL character."), field="search")
     asked: Any = SimpleNamespace(query_params={"search": words})
     place: Any = SimpleNamespace(search_fields=columns)
-    return SearchFilter().filter_queryset(asked, rows, place)
+    return BoundedSearchFilter().filter_queryset(asked, rows, place)
 
 
-def _ordering(listed: Any, asked: str | None) -> tuple[str, ...]:
+def _ordering(listed: Listed, asked: str | None) -> tuple[str, ...]:
     if asked is None:
-        ordering: tuple[str, ...] = listed.order_by
-        return ordering
+        return listed.order_by
     if asked.removeprefix("-") not in listed.orderings:
         message = _("Lists can be ordered by: %(columns)s.") % {"columns": ", ".join(listed.orderings)}
         raise Invalid("ordering_unknown", message, field="order_by")
@@ -192,8 +210,6 @@ def _page(kind: type[Record], keyset: Keyset, rows: list[Any], *, has_more: bool
 def _type_of(one: Any) -> Any:
     if isinstance(one, NumberFilter):
         return graphene.Int
-    return convert_form_field(one.field).get_type() if not _is_list(one) else graphene.List(graphene.String)
-
-
-def _is_list(one: Any) -> bool:
-    return type(one).__name__ == "MultipleChoiceFilter"
+    if isinstance(one, MultipleChoiceFilter):
+        return graphene.List(graphene.String)
+    return convert_form_field(one.field).get_type()

@@ -55,12 +55,9 @@ class Node(graphene.relay.Node):  # type: ignore[misc]  # graphene has no types
     @classmethod
     def get_node_from_global_id(cls, info: Any, global_id: str, only_type: Any = None) -> Any:
         """The row with this id, in whatever table; None for what is missing or not theirs. Two queries."""
-        try:
-            key = UUID(global_id)
-        except ValueError:
-            return None
-        kind = _kind_of(key)
-        return None if kind is None else kind.get_node(info, key)
+        key = _key_of(global_id)
+        kind = key and _kind_of(key)
+        return kind.get_node(info, key) if kind else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +166,8 @@ class Get(graphene.Field):  # type: ignore[misc]  # graphene has no types
         kind = record_of(self.type)
         if self.access is not None:
             return together([self.access(actor=actor_of(info), ref=id)]).rows[0]
-        try:
-            row = kind.get_node(info, UUID(id))
-        except ValueError:
-            row = None
+        key = _key_of(id)
+        row = kind.get_node(info, key) if key else None
         if row is None:
             raise not_found(kind._meta.model)
         return row
@@ -191,14 +186,20 @@ def add_field(kind: type[Record], name: str, field: graphene.Field) -> None:
 
 def any_row(*, actor: User, ref: str) -> Any:
     """The row with this id, in whatever table, if there is one for `actor`. Raises `NotFound` (`not_found`)."""
-    try:
-        key = UUID(ref)
-    except ValueError:
-        key = None
+    key = _key_of(ref)
     kind = _kind_of(key) if key else None
     if key is None or kind is None:
         raise NotFound("not_found", _("There is no such row."))
     return access(kind._meta.model, actor=actor, id=key)
+
+
+def _key_of(id: str) -> UUID | None:
+    """The key that is spelled so; Python would also read `urn:uuid:...` and `{...}`, which no edge ever tells."""
+    try:
+        key = UUID(id)
+    except ValueError:
+        return None
+    return key if str(key) == id.lower() else None
 
 
 def _kind_of(key: UUID) -> type[Record] | None:

@@ -94,6 +94,11 @@ class ModelPriceType(Record):
     request_price = Money("request_price", PICO_PER_USD, description="Dollars per billed request.")
     notice = graphene.String(description="What a row that was entered late leaves as it was.")
 
+    @staticmethod
+    def resolve_notice(price: ModelPrice, info: Any) -> str:
+        peers_of(price).once("model", lambda rows: prefetch_related_objects(rows, "model"))
+        return price.notice
+
 
 class LanguageModelType(Record):
     """A model that may be called. Its secret is never shown."""

@@ -8,13 +8,14 @@ document or its operation stands in `errors`, each with its code.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import graphene
-from django.db import connection
+from django.db import OperationalError, connection
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -32,7 +33,7 @@ from mlops.graphql.limits import GraphQLErrors, admitted
 from mlops.models import User
 
 TIME_LIMIT_S = 10.0
-"""After this long an operation may ask nothing more of the database."""
+"""After this long an operation may ask nothing more of the database, and what it is asking then is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def executed(
     schema: graphene.Schema, document: DocumentNode, asked: Asked, actor: User, root: Any = None
 ) -> ExecutionResult:
     """The result of an admitted document, or of one event of a subscription, which is its `root`."""
-    with connection.execute_wrapper(_Deadline()):
+    with _Deadline() as deadline, connection.execute_wrapper(deadline):
         result = execute(
             schema.graphql_schema,
             document,
@@ -149,12 +150,39 @@ def _refuse_subscription(document: DocumentNode, operation: str | None) -> None:
 
 
 class _Deadline:
-    """Lets queries through for `TIME_LIMIT_S`. Raises `Unavailable` (`graphql_timeout`) afterwards."""
+    """Lets statements through for `TIME_LIMIT_S`, then cancels the one that is under way.
+
+    Raises `Unavailable` (`graphql_timeout`) for that one and for all that come after it.
+    """
 
     def __init__(self) -> None:
         self._ends = time.monotonic() + TIME_LIMIT_S
+        self._timer = threading.Timer(TIME_LIMIT_S, self._stop)
+        self._cancel: Callable[[], None] | None = None
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Nothing that the connection is asked later is cancelled: the timer's thread has ended."""
+        self._timer.cancel()
+        self._timer.join()
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        if time.monotonic() > self._ends:
+        database = context["connection"]
+        self._cancel = database.connection.cancel if database.vendor == "postgresql" else database.connection.interrupt
+        self._refuse_if_over()
+        try:
+            return execute(sql, params, many, context)
+        except OperationalError:
+            self._refuse_if_over()
+            raise
+
+    def _stop(self) -> None:
+        if self._cancel is not None:
+            self._cancel()
+
+    def _refuse_if_over(self) -> None:
+        if time.monotonic() >= self._ends:
             raise Unavailable("graphql_timeout", _("The operation took too long. Ask for less at once."))
-        return execute(sql, params, many, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -162,3 +163,55 @@ def test_evaluations_with_scores_and_items_take_as_many_queries_for_four_as_for_
 
     assert queries_for(erin, query) == few
     assert len(nodes(data_of(erin, query)["listEvaluations"])) == 4
+
+
+PAGES = {
+    "listExecutions": "%s",
+    "listEvaluations": "%s",
+    "Program.executions": "listPrograms { edges { node { %s } } }",
+    "Program.evaluations": "listPrograms { edges { node { %s } } }",
+    "PromptSet.executions": "listPromptSets { edges { node { %s } } }",
+    "Dataset.evaluations": "listDatasets { edges { node { %s } } }",
+}
+"""Lists of what is filtered by its time, each below what it stands in."""
+
+
+def shown(answer: Any) -> Any:
+    """The innermost connection: every one of those above has one row."""
+    (found,) = answer.values()
+    return shown(nodes(found)[0]) if "pageInfo" not in found else found
+
+
+@pytest.mark.parametrize("place", PAGES)
+def test_lists_are_walked_to_their_end_and_bounded_by_time(erin: User, provider: Provider, place: str) -> None:
+    provided_model(provider)
+    program = make_program()
+    rows: list[Any]
+    if "xecutions" in place:
+        rows = executions_of(erin, program, 3)
+    else:
+        data = create_dataset(actor=erin, name="cases", type="test", examples=[{"question": "Why?", "answer": "So."}])
+        metric = create_metric(actor=erin, name="right", kind="exact_match", config={"field": "answer"})
+        rows = [evaluate_program(actor=erin, program=program, dataset=data, metrics=[metric]) for _ in range(3)]
+    latest_first = [str(row.pk) for row in reversed(rows)]
+    field = place.rpartition(".")[2]
+    ask = f"""query($first: Int, $after: String, $createdAfter: DateTime, $createdBefore: DateTime) {{ {
+        PAGES[place]
+        % (
+            field + "(first: $first, after: $after, createdAfter: $createdAfter, createdBefore: $createdBefore)"
+            "{ edges { node { id } } pageInfo { hasNextPage endCursor } }"
+        )
+    } }}"""
+
+    walked, cursor = [], None
+    for _ in rows:
+        page = shown(data_of(erin, ask, first=1, after=cursor, createdAfter="2000-01-01T00:00:00Z"))
+        walked += [node["id"] for node in nodes(page)]
+        cursor = page["pageInfo"]["endCursor"]
+    assert walked == latest_first
+    assert page["pageInfo"]["hasNextPage"] is False
+    times = {name: rows[1].created_at.isoformat() for name in ("createdAfter", "createdBefore")}
+    since = nodes(shown(data_of(erin, ask, createdAfter=times["createdAfter"])))
+    until = nodes(shown(data_of(erin, ask, createdBefore=times["createdBefore"])))
+    assert [node["id"] for node in since] == latest_first[:2]
+    assert [node["id"] for node in until] == latest_first[2:]

@@ -9,11 +9,13 @@ from asgiref.sync import async_to_sync
 from django.conf import LazySettings
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.http import Http404, HttpRequest
 from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from executions.types import ExecutionState
 from mlops import errors
 from mlops.api import problems
 from mlops.api.bodies import limit_body
@@ -23,6 +25,7 @@ from mlops.models import User
 from mlops.strict_json import parse_json
 from tests.conftest import api_of
 from tests.factories import make_language_model, make_user
+from tests.graphql import asked, codes_of, data_of
 
 Message = MutableMapping[str, Any]
 
@@ -235,6 +238,43 @@ def test_filters_and_search(admin: User) -> None:
 
     assert [row["username"] for row in client.get("/api/v1/users/?role=ml_engineer").json()["results"]] == ["dora"]
     assert [row["username"] for row in client.get("/api/v1/users/?search=dor").json()["results"]] == ["dora"]
+
+
+LONG_SEARCHES = ["word " * 21, ",".join("abcdefghijklmnopqrstuvw"), "x" * 201]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("words", LONG_SEARCHES)
+def test_a_search_of_many_words_is_refused_on_every_edge_and_asks_nothing(
+    admin: User, client: Client, words: str
+) -> None:
+    rest, ask = api_of(admin), "query($words: String) { listUsers(search: $words) { edges { node { id } } } }"
+    client.force_login(admin)
+
+    with CaptureQueriesContext(connection) as captured:
+        answer = rest.get("/api/v1/users/", {"search": words})
+        told = asked(admin, ask, words=words)
+        page = client.get("/admin/mlops/user/", {"q": words})
+    (problem,) = answer.json()["errors"]
+    assert (answer.status_code, problem["code"], problem["field"]) == (400, "search_too_long", "search")
+    assert codes_of(told) == ["search_too_long"]
+    assert "A search has at most" in page.content.decode()
+    assert not any("LIKE" in query["sql"] for query in captured)
+    for edge in (rest.get("/api/v1/users/", {"search": "a " * 20}), client.get("/admin/mlops/user/", {"q": "a"})):
+        assert edge.status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_filter_takes_no_more_values_than_it_has_choices(admin: User) -> None:
+    rest, ask = api_of(admin), "query($states: [String]) { listExecutions(state: $states) { edges { node { id } } } }"
+    every = [state.value for state in ExecutionState]
+
+    answer = rest.get("/api/v1/executions/", {"state": [*every, every[0]]})
+    (problem,) = answer.json()["errors"]
+    assert (answer.status_code, problem["code"], problem["field"]) == (400, "too_many_values", "state")
+    assert codes_of(asked(admin, ask, states=every * 10_000)) == ["too_many_values"]
+    assert rest.get("/api/v1/executions/", {"state": every}).status_code == 200
+    assert data_of(admin, ask, states=every) == {"listExecutions": {"edges": []}}
 
 
 @pytest.mark.django_db

@@ -85,7 +85,7 @@ def rows(world: World) -> dict[str, Model]:
     found = [
         program, module_of(program), connection, signature_of(program), program.deployments.get(), execution,
         execution.prompt_set, execution.prompt_set.versions.get(), scored, item, scored.dataset, example, candidate,
-        candidate.optimization, corpus_of(world), corpus_of(world, 2).passages.get(), schedule(world), job, model,
+        candidate.optimization, corpus(world), corpus(world).passages.get(), schedule(world), job, model,
         make_price(model), world.owner, make_token(world.owner)[0], world.owner.credit_entries.get(), world.group,
         scored.scores.get().metric,
         CostCorrection.objects.create(repricing=job, execution=execution, cost_before=1, cost_after=2),
@@ -95,12 +95,6 @@ def rows(world: World) -> dict[str, Model]:
         unlock_login(world).row,
     ]  # fmt: skip
     return {row._meta.label_lower: row for row in found if row is not None}
-
-
-def corpus_of(world: World, version: int = 1) -> Any:
-    made = corpus(world)
-    assert made.version == version
-    return made
 
 
 def collections() -> dict[str, str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import graphene
 import pytest
+from django_filters import CharFilter
 
+from mlops.filters import UserFilter
+from mlops.graphql.queries import Query
 from mlops.models import ApiToken, CreditEntry, LanguageModel, User
 from mlops.services.budgets import create_budget
 from mlops.services.language_models import set_fallbacks, set_secret
@@ -131,3 +135,28 @@ def test_nothing_is_done_by_get(alice: User) -> None:
 def test_an_operation_that_is_not_in_the_document_is_named(alice: User) -> None:
     answer = asked(alice, "query A { me { id } }", operation="B")
     assert answer["errors"][0]["message"] == "Unknown operation named 'B'."
+
+
+def test_a_filter_named_like_an_argument_of_every_list_is_refused_when_the_schema_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(UserFilter.base_filters, "first", CharFilter())
+    with pytest.raises(TypeError, match="UserFilter: call first otherwise"):
+        graphene.Schema(query=Query)
+
+
+def test_a_subscription_beside_what_is_asked_for_does_not_matter(alice: User) -> None:
+    follow = "subscription S($s: Boolean!) { executionUpdates @skip(if: $s) { id } }"
+    assert data_of(alice, "query A { me { username } } " + follow, operation="A") == {"me": {"username": "alice"}}
+    assert codes_of(asked(alice, follow, s=True)) == ["graphql_subscription_elsewhere"]
+    assert codes_of(asked(alice, follow)) == ["graphql_invalid"]
+
+
+@pytest.mark.parametrize("spelling", ["urn:uuid:%s", "{%s}", " %s", "%s\n"])
+def test_an_id_has_one_spelling(alice: User, spelling: str) -> None:
+    id = spelling % alice.pk
+    answer = asked(alice, "query N($id: ID!) { node(id: $id) { id } getUser(id: $id) { id } }", id=id)
+    assert answer["data"] == {"node": None, "getUser": None}
+    assert codes_of(answer) == ["user_not_found"]
+    assert data_of(alice, "query N($id: ID!) { node(id: $id) { id } }", id=str(alice.pk))["node"]
+    assert asked(alice, "query N($id: ID!) { node(id: $id) { id } }", id=alice.pk.hex)["data"] == {"node": None}

@@ -143,11 +143,21 @@ def test_operations_by_the_protocol(erin: User) -> None:
             assert await errors_of(one, UPDATES, variables={"id": [1]}) == ["graphql_invalid"]
             skipped = "subscription { executionUpdates @skip(if: true) { id } }"
             assert await errors_of(one, skipped) == ["graphql_invalid"]
+            maybe = "subscription($id: ID, $s: Boolean!) { executionUpdates(executionId: $id) @skip(if: $s) { state } }"
+            assert await errors_of(one, maybe) == ["graphql_invalid"]
+            assert await errors_of(one, maybe, variables={"s": True}) == ["graphql_invalid"]
             assert await errors_of(one, UPDATES) == ["subject_ambiguous"]
             assert await errors_of(one, UPDATES, variables={"id": "no uuid"}) == ["execution_not_found"]
             assert await errors_of(one, UPDATES, variables={"id": str(uuid4())}) == ["execution_not_found"]
             deep = "subscription { executionUpdates { " + "replayOf { " * 20 + "id" + " }" * 22
             assert await errors_of(one, deep) == ["graphql_too_deep"]
+
+            spread = """subscription($id: ID, $s: Boolean!) { ...A @include(if: $s) }
+                fragment A on Subscription { executionUpdates(executionId: $id) { state } }"""
+            for conditional, is_asked in ((maybe, False), (spread, True)):
+                one.subscribe(conditional, variables={"id": str(row.pk), "s": is_asked})
+                assert (await one.hear())["payload"]["data"] == {"executionUpdates": {"state": "pending"}}
+                one.say({"type": "complete", "id": "1"})
 
             # The id of what has ended is free, also right after its client has ended it.
             for _again in range(3):
