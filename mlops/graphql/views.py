@@ -161,18 +161,20 @@ class _Deadline:
         self._cancel: Callable[[], None] | None = None
 
     def __enter__(self) -> _Deadline:
-        self._timer.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Nothing that the connection is asked later is cancelled: the timer's thread has ended."""
-        self._timer.cancel()
-        self._timer.join()
+        if self._cancel is not None:
+            self._timer.cancel()
+            self._timer.join()
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        database = context["connection"]
-        self._cancel = database.connection.cancel if database.vendor == "postgresql" else database.connection.interrupt
         self._refuse_if_over()
+        if self._cancel is None:  # what asks the database nothing, like most events, needs no thread
+            database = context["connection"].connection
+            self._cancel = database.cancel if connection.vendor == "postgresql" else database.interrupt
+            self._timer.start()
         try:
             return execute(sql, params, many, context)
         except OperationalError:
