@@ -21,4 +21,4 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
-CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--loop", "mlops.runtime.loops:ExecutionEventLoop", "--http", "httptools", "--no-proxy-headers", "--timeout-graceful-shutdown", "30", "--ws-max-size", "1000000"]
+CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--loop", "mlops.runtime.loops:ExecutionEventLoop", "--http", "httptools", "--ws", "config.websockets:WebSocketProtocol", "--no-proxy-headers", "--timeout-graceful-shutdown", "30", "--ws-max-size", "1000000"]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.scenarios import Sample
+from benchmarks.scenarios import FOLLOWED, Sample
 
 RESULTS = Path(__file__).resolve().parent / "results"
 USAGE_FIGURES = (
@@ -112,8 +112,8 @@ TARGETS = (
 BOUNDS = (
     Bound("memory", "growth", "RSS after 20,000 over 2,000", 1.05),
     Bound("graphql", "more_queries", "queries of 50 programs over those of 10", 0),
-    Bound("subscriptions", "slowest_ms", "ms from a commit to the last of 1,000 subscribers", 1_000),
-    Bound("subscriptions", "queries_per_second", "queries a second of 1,000 idle subscribers of a row", 1.0),
+    *(Bound(f"subscriptions, {of}", "slowest_ms", "ms from a commit to the last of 1,000", 1_000) for of in FOLLOWED),
+    *(Bound(f"subscriptions, {of}", "queries_per_second", "queries a second of 1,000 idle", 1.0) for of in FOLLOWED),
     Bound("imports", "extra_mib", "extra memory in MiB", 200),
     Bound("streaming", "lag_ms", "ms from the provider's chunk to the reader, median", 10),
     Bound("streaming", "errors", "streams without a completed result", 0),

@@ -22,6 +22,7 @@ SUBMITTERS = 16
 WARM_EXECUTIONS = {"naive": 64, "ours": 768}
 MEMORY_STEPS = (2_000, 18_000)
 MEMORY_LIMIT_S = 90.0
+FOLLOWED = ("execution", "program", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -224,9 +225,11 @@ def graphql_samples(rounds: int, postgres: str) -> Iterator[Sample]:
 
 def subscriptions_samples(rounds: int, postgres: str) -> Iterator[Sample]:
     """1,000 subscribers of one web process: until the last one hears of a commit, and what they cost while idle."""
-    command = python("-m", "benchmarks.subscriptions", "--rounds", str(rounds), "--postgres", postgres)
-    for name, values in json.loads(run_to_end(command).splitlines()[-1]).items():
-        yield from (Sample("subscriptions", "ours", {name: value}) for value in values)
+    for subject in FOLLOWED:
+        of_subject = ("--subject", subject, "--rounds", str(rounds), "--postgres", postgres)
+        found = json.loads(run_to_end(python("-m", "benchmarks.subscriptions", *of_subject)).splitlines()[-1])
+        for name, values in found.items():
+            yield from (Sample(f"subscriptions, {subject}", "ours", {name: value}) for value in values)
 
 
 def runtime_samples(rounds: int) -> list[Sample]:

@@ -1,11 +1,11 @@
 """1,000 subscribers of one web process: when they hear of a change that another process commits, and what they cost.
 
-    python -m benchmarks.subscriptions --rounds 5
+    python -m benchmarks.subscriptions --rounds 5 --subject program
 
-100 engineers, each with a token of their own and 10 connections, follow the same execution over GraphQL. Another
-process changes it; `slowest_ms` is from its commit to the last subscriber. `queries_per_second` is all that the web
-process asks of PostgreSQL while all of them are connected and nothing happens. Needs PostgreSQL and `redis-server`; the
-database is made and dropped. Prints one JSON line.
+100 engineers, each with a token of their own and 10 connections, follow the same execution, evaluation, or program with
+one execution over GraphQL. Another process changes it; `slowest_ms` is from its commit to the last subscriber.
+`queries_per_second` is all that the web process asks of PostgreSQL while all of them are connected and nothing happens.
+Needs PostgreSQL and `redis-server`; the database is made and dropped. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -35,40 +35,58 @@ IDLE_S = 30.0
 OPENING = 50
 """Connections that are opened at once: how fast they come is not what is measured."""
 
-SEED = f"""
+SUBJECTS = {
+    "execution": ("Execution", "executionUpdates(executionId: $id)"),
+    "program": ("Execution", "executionUpdates(programId: $id)"),
+    "evaluation": ("Evaluation", "evaluationUpdates(evaluationId: $id)"),
+}
+"""What may be followed: the rows that change, and how one subscribes to them."""
+
+SEED = """
 import json
-from executions.models import Execution
+from datasets.models import Dataset
+from executions.models import Evaluation, Execution
 from mlops.models import User
 from mlops.services.tokens import create_token
 from programs.models import Program, PromptSet
 program = Program.objects.create(name="followed")
 prompts = PromptSet.objects.create(program=program, digest="followed")
-users = [User.objects.create(username=f"user{{n}}", role="ml_engineer") for n in range({USERS})]
-row = Execution.objects.create(user=users[0], program=program, prompt_set=prompts, mode="async", source="rest")
-Execution.objects.update(state="running")
-print(json.dumps([str(row.pk), [create_token(actor=one, user=one, name="bench")[1] for one in users]]))
+users = [User.objects.create(username=f"user{{n}}", role="ml_engineer") for n in range({users})]
+of_first = {{"user": users[0], "program": program, "prompt_set": prompts}}
+found = {{
+    "program": program,
+    "execution": Execution.objects.create(**of_first, mode="async", source="rest"),
+    "evaluation": Evaluation.objects.create(**of_first, dataset=Dataset.objects.create(name="followed", type="test")),
+}}
+for model in (Execution, Evaluation):
+    model.objects.update(state="running")
+tokens = [create_token(actor=one, user=one, name="bench")[1] for one in users]
+print(json.dumps([str(found["{subject}"].pk), tokens]))
 """
 
 CHANGE = """
 import sys, time
 from django.db.models import F
-from executions.models import Execution
+from executions.models import {model} as Changed
 from mlops.services.nudges import nudge
 for line in sys.stdin:
-    Execution.objects.update(revision=F("revision") + 1)
+    Changed.objects.update(revision=F("revision") + 1)
     print(time.time(), flush=True)
-    nudge(Execution)
+    nudge(Changed)
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="subscribers of one process")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--subject", choices=SUBJECTS, default="execution")
+    parser.add_argument("--users", type=int, default=USERS, help=f"with {CONNECTIONS} connections each")
     parser.add_argument("--postgres", default=os.environ.get("BENCH_POSTGRES", "postgres://postgres@127.0.0.1:5432"))
     options = parser.parse_args()
     with _web(options.postgres) as web:
-        execution, tokens = json.loads(run_to_end(_shell(SEED), web.env).splitlines()[-1])
-        print(json.dumps(asyncio.run(_measured(web, execution, tokens, options.rounds))))
+        seed = SEED.format(users=options.users, subject=options.subject)
+        id, tokens = json.loads(run_to_end(_shell(seed), web.env).splitlines()[-1])
+        print(json.dumps(asyncio.run(_measured(web, options.subject, id, tokens, options.rounds))))
 
 
 @dataclass(frozen=True)
@@ -100,11 +118,13 @@ def _web(postgres: str) -> Iterator[Web]:
         yield Web(f"http://127.0.0.1:{port}", env, relay)
 
 
-async def _measured(web: Web, execution: str, tokens: list[str], rounds: int) -> dict[str, list[float]]:
+async def _measured(web: Web, subject: str, id: str, tokens: list[str], rounds: int) -> dict[str, list[float]]:
+    model, field = SUBJECTS[subject]
+    query = f"subscription($id: ID!) {{ {field} {{ id state revision }} }}"
     async with contextlib.AsyncExitStack() as stack:
-        sockets = await _subscribed(stack, web.address, execution, tokens)
+        sockets = await _subscribed(stack, web.address, query, id, tokens)
         idle = await _queries_per_second(web)
-        delays = await asyncio.to_thread(_Changes, web.env)
+        delays = await asyncio.to_thread(_Changes, web.env, model)
         heard = [await delays.heard_by(sockets) for _ in range(rounds + 1)][1:]
         delays.stop()
     return {
@@ -115,14 +135,14 @@ async def _measured(web: Web, execution: str, tokens: list[str], rounds: int) ->
 
 
 async def _subscribed(
-    stack: contextlib.AsyncExitStack, address: str, execution: str, tokens: list[str]
+    stack: contextlib.AsyncExitStack, address: str, query: str, id: str, tokens: list[str]
 ) -> list[ClientConnection]:
     door = asyncio.Semaphore(OPENING)
 
     async def subscribed(token: str) -> ClientConnection:
         async with door:
             socket = await stack.enter_async_context(subscribing.connected(address, token))
-            await subscribing.subscribe(socket, subscribing.UPDATES, execution=execution)
+            await subscribing.subscribe(socket, query, id=id)
             await subscribing.update(socket)
             return socket
 
@@ -130,11 +150,11 @@ async def _subscribed(
 
 
 class _Changes:
-    """Another process of the installation, which changes the execution when it is asked to."""
+    """Another process of the installation, which changes rows when it is asked to."""
 
-    def __init__(self, env: dict[str, str]) -> None:
+    def __init__(self, env: dict[str, str], model: str) -> None:
         self._process = subprocess.Popen(
-            _shell(CHANGE),
+            _shell(CHANGE.format(model=model)),
             cwd=ROOT,
             env={**os.environ, **env},
             stdin=subprocess.PIPE,

@@ -186,6 +186,8 @@ def embedded(around: Surroundings) -> Iterator[httpx.Client]:
 
 
 def uvicorn_command(application: str, port: int) -> list[str]:
-    loop = "mlops.runtime.loops:ExecutionEventLoop" if application == "config.asgi:application" else "uvloop"
-    command = [program("uvicorn"), application, "--port", str(port), "--loop", loop, "--http", "httptools"]
-    return [*command, "--no-access-log", "--log-level", "warning"]
+    is_ours = application == "config.asgi:application"
+    loop = "mlops.runtime.loops:ExecutionEventLoop" if is_ours else "uvloop"
+    web_sockets = "config.websockets:WebSocketProtocol" if is_ours else "none"
+    command = [program("uvicorn"), application, "--port", str(port), "--loop", loop, "--ws", web_sockets]
+    return [*command, "--http", "httptools", "--no-access-log", "--log-level", "warning"]

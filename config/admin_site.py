@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """Groups of links to the lists that this person may open; models without an admin page are left out."""
+    """Groups of links to what this person may open; models without an admin page are left out."""
     groups = [
         (
             _("Programs"),
@@ -62,7 +62,17 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         ),
     ]
     filled = [(title, _links(request, icons)) for title, icons in groups]
+    if request.user.is_staff:
+        filled.append((_("Interfaces"), _tried_out()))
     return [{"title": title, "separator": True, "items": items} for title, items in filled if items]
+
+
+def _tried_out() -> list[dict[str, Any]]:
+    """Pages on which the interfaces for programs are looked up and called."""
+    return [
+        {"title": "GraphQL", "icon": "hub", "link": reverse("graphql")},
+        {"title": "REST", "icon": "api", "link": reverse("docs")},
+    ]
 
 
 def _links(request: HttpRequest, icons: dict[str, str]) -> list[dict[str, Any]]:

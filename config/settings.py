@@ -333,11 +333,19 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "filters": {
+        # A traceback for each WebSocket of a stranger; the client is told with code 1007.
+        "without_bad_text": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: record.msg != "Invalid UTF-8 sequence received from client.",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": ENV.signet_log_level},
     "loggers": {
         "celery": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},  # what a client did wrong is told to the client
+        "uvicorn.error": {"filters": ["without_bad_text"]},
         # DSPy logs the values of users; only that something went wrong may pass.
         "dspy": {"handlers": [], "level": "CRITICAL", "propagate": False},
         "axes": {"level": "WARNING"},

@@ -104,7 +104,9 @@ class Policy:
         raise token_scope_missing(self.scopes[action])
 
     def not_found(self) -> NotFound:
-        return NotFound(f"{self.name}_not_found", _("There is no such row."))
+        return NotFound(
+            f"{self.name}_not_found", _("There is no such %(kind)s.") % {"kind": self.name.replace("_", " ")}
+        )
 
     def reaches(self, actor: Viewer, action: str, row: Any) -> bool:
         """Whether the programs of the actor's token, if it is restricted to any, leave them this."""

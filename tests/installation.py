@@ -103,8 +103,8 @@ class Installation:
         """The web server; returns when it is ready."""
         process = self.start(
             "web", "uvicorn", "config.asgi:application", "--port", str(self.web_port),
-            "--loop", "mlops.runtime.loops:ExecutionEventLoop", "--no-proxy-headers",
-            "--timeout-graceful-shutdown", "5",
+            "--loop", "mlops.runtime.loops:ExecutionEventLoop", "--ws", "config.websockets:WebSocketProtocol",
+            "--no-proxy-headers", "--timeout-graceful-shutdown", "5",
         )  # fmt: skip
         self.await_ready(process)
         return process

@@ -21,11 +21,12 @@ MESSAGE = "Where is my parcel? <script>document.title = 'taken over'</script>"
 
 @dataclass
 class Visit:
-    """A page, where it came from, and everything about it that nobody should see."""
+    """A page, where it came from, what opens it, and everything about it that nobody should see."""
 
     page: Page
     address: str
     password: str
+    token: str = ""
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -35,15 +35,10 @@ PROTOCOL = "graphql-transport-ws"
 INIT_S = 10.0
 """How long one may be connected without having said who one is."""
 
-FAREWELL_S = 10.0
-"""How long whoever reads nothing may take to hear that the connection ends."""
-
 MALFORMED, UNAUTHORIZED, FORBIDDEN = 4400, 4401, 4403
 OTHER_PROTOCOL, INIT_TIMEOUT, ID_IN_USE, TOO_MANY = 4406, 4408, 4409, 4429
 TOO_BIG, TRY_LATER, INTERNAL_ERROR = 1009, 1013, 4500
 """Codes with which connections end. Clients connect again after `TRY_LATER`, which is what slow ones hear."""
-
-DISCONNECT = {"type": "websocket.disconnect", "code": 1006}
 
 
 class Refused(Exception):
@@ -76,14 +71,10 @@ class SubscriptionSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # chann
         self._operations: dict[str, Operation] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._has_said_who = self._is_known = self._is_ending = False
-        self._is_given_up = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def received() -> Any:
-            return await self._received(receive)
-
         try:
-            await super().__call__(scope, received, send)
+            await super().__call__(scope, receive, send)
         finally:
             await self._leave()
 
@@ -209,7 +200,6 @@ class SubscriptionSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # chann
             operation.stop()
         self._operations.clear()
         self._outbox.close(Farewell(code, reason.encode()[:120].decode(errors="ignore")), at_once=at_once)
-        asyncio.get_running_loop().call_later(FAREWELL_S, self._is_given_up.set)
 
     def _put(self, text: str, of: Operation | None = None) -> None:
         if not self._is_ending and not self._outbox.put(Letter(text, of)):
@@ -230,17 +220,6 @@ class SubscriptionSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # chann
         await asyncio.sleep(INIT_S)
         if not self._is_known:
             self.end(INIT_TIMEOUT, "Connection initialisation timeout")
-
-    async def _received(self, receive: Any) -> Any:
-        """The next message; a disconnect once whoever does not read has been given up."""
-        receiving = asyncio.ensure_future(receive())
-        given_up = asyncio.ensure_future(self._is_given_up.wait())
-        try:
-            await asyncio.wait({receiving, given_up}, return_when=asyncio.FIRST_COMPLETED)
-            return receiving.result() if receiving.done() else DISCONNECT
-        finally:
-            receiving.cancel()
-            given_up.cancel()
 
     async def _leave(self) -> None:
         self._is_ending = True

@@ -74,6 +74,8 @@ class Follower:
 class Followers(Reader):
     """Fans changes of the rows whose foreign key `key` points at a row out to those who follow that one."""
 
+    poll_s = 4.0  # the right to follow is asked of that one, which is read for it
+
     def __init__(self, model: type[models.Model], key: str) -> None:
         super().__init__(model)
         self._column = f"{key}_id"

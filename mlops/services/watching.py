@@ -2,7 +2,7 @@
 
 A change made in this process is announced at once by whoever committed it. Changes made elsewhere are seen by one query
 for all watched rows together, whatever their number: when a nudge says that rows of the kind have changed somewhere,
-and every `POLL_S` seconds, since a nudge may be lost. Events are the row's state and revision, so a missed one is never
+and every `poll_s` seconds, since a nudge may be lost. Events are the row's state and revision, so a missed one is never
 a lost one.
 """
 
@@ -26,9 +26,6 @@ from mlops.services.nudges import hear, nudge
 from mlops.types import TERMINAL_STATES
 
 logger = logging.getLogger(__name__)
-
-POLL_S = 1.5
-"""With what rights cost (`mlops.graphql.connected`) a row that is watched idly costs no more than a query a second."""
 
 PAUSE_S = 0.05
 """A reader rests so long at least, and four times as long as its last look took: nudges of a busy system come often."""
@@ -60,11 +57,10 @@ class Watcher:
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
 
     def offer(self, change: Change) -> None:
-        if change.revision > self._heard:
-            self._heard = change.revision
+        is_news = change.revision > self._heard
+        if is_news or (change.is_final and self._changes.empty()):  # whoever comes after the end must not wait for more
+            self._heard = max(self._heard, change.revision)
             self._changes.put_nowait(change)
-        elif change.is_final and change.revision == self._heard and self._changes.empty():
-            self._changes.put_nowait(change)  # a reader who came back after the end must not wait for more
 
     async def next(self) -> Change:
         return await self._changes.get()
@@ -72,6 +68,10 @@ class Watcher:
 
 class Reader(ABC):
     """Looks for changes of one kind of row while any are watched. Lives on one event loop."""
+
+    poll_s: float
+    """How often it looks without a nudge. With what rights cost (`mlops.graphql.connected`) that is less than a query a
+    second for whatever is watched idly."""
 
     def __init__(self, model: type[models.Model]) -> None:
         self.model: Any = model
@@ -104,7 +104,7 @@ class Reader(ABC):
                     self._wanted.clear()
                     await self._wanted.wait()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._nudged.wait(), POLL_S)
+                    await asyncio.wait_for(self._nudged.wait(), self.poll_s)
                 self._nudged.clear()
                 await self._look_and_rest()
         finally:
@@ -121,6 +121,8 @@ class Reader(ABC):
 
 class Watchers(Reader):
     """Fans changes of single rows out to those who wait for them."""
+
+    poll_s = 1.5  # rights are asked of the row as the last look found it
 
     def __init__(self, model: type[models.Model]) -> None:
         super().__init__(model)

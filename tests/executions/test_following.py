@@ -15,11 +15,11 @@ from executions.services import cancel_execution
 from mlops.errors import Unavailable
 from mlops.models import User
 from mlops.models.base import first_id_at
-from mlops.services import following, watching
+from mlops.services import following
 from mlops.services.database import off_the_loop
-from mlops.services.following import followers_of
+from mlops.services.following import Followers, followers_of
 from mlops.services.nudges import Nudger, nudge
-from mlops.services.watching import Change, watchers_of
+from mlops.services.watching import Change, Watchers, watchers_of
 from programs.models import PromptSet
 from tests.executions.rows import make_prompt_set, new_execution
 
@@ -35,7 +35,8 @@ def prompts() -> PromptSet:
 
 @pytest.fixture(autouse=True)
 def _only_when_nudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "POLL_S", 60)
+    for readers in (Watchers, Followers):
+        monkeypatch.setattr(readers, "poll_s", 60)
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -179,7 +180,7 @@ def test_without_redis_nobody_is_held_up_and_changes_are_looked_for(
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [url]}}
     }
-    monkeypatch.setattr(watching, "POLL_S", 0.05)
+    monkeypatch.setattr(Watchers, "poll_s", 0.05)
     row = new_execution(erin, prompts)
     row.save()
     nudger = Nudger()

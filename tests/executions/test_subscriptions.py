@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from executions.models import Execution
-from mlops.graphql import snapshots
+from mlops.graphql import connected, snapshots
 from mlops.graphql.snapshots import Snapshots
 from mlops.graphql.views import executed
 from mlops.models import User
@@ -89,3 +89,35 @@ def test_many_who_ask_the_same_are_told_by_one_reading(erin: User, bob: User, mo
 
     assert asyncio.run(listen()) == ["completed"] * 13
     assert sorted(counted) == ["executed"] * 3 + ["read"]  # by two people, one of whom asks something else too
+
+
+def test_a_right_that_is_lost_and_one_that_never_was_are_refused_alike(
+    erin: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connected, "RENEW_S", 0.05)
+    row, token = execution_of(bob), make_token(erin)[1]
+    of_program = "subscription($id: ID!) { executionUpdates(programId: $id) { state } }"
+
+    async def listen() -> list[Any]:
+        async with Conversation() as one:
+            await one.introduce(token)
+            for id, query, key in (("1", UPDATES, row.pk), ("2", of_program, row.program_id)):
+                one.subscribe(query, id, variables={"id": str(key)})
+                assert (await one.hear())["type"] == "next"
+            await off_the_loop(lambda: User.objects.filter(pk=erin.pk).update(role="ml_user"))
+            refused = [await one.hear() for _lost in range(2)]
+            for id, query, key in (("1", UPDATES, row.pk), ("2", of_program, row.program_id)):
+                one.subscribe(query, id, variables={"id": str(key)})
+                refused.append(await one.hear())
+            told = {(answer["id"], *_refusal(answer)) for answer in refused}
+            return sorted(told)
+
+    assert asyncio.run(listen()) == [
+        ("1", "execution_not_found", "There is no such execution."),
+        ("2", "program_not_found", "There is no such program."),
+    ]
+
+
+def _refusal(answer: Any) -> tuple[str, str]:
+    (error,) = answer["payload"]
+    return error["extensions"]["code"], error["message"]

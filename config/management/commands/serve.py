@@ -22,6 +22,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from config.celery import app
 from config.demo import first_run
 from config.embedded import STOP_S, EmbeddedBeat, EmbeddedWorker
+from config.websockets import WebSocketProtocol
 from mlops.api.health import broker_answers
 from mlops.services.jobs import stop_working
 
@@ -82,7 +83,7 @@ class Command(BaseCommand):
         config = uvicorn.Config(
             "config.asgi:application", host=host, port=port, loop=LOOP, http="httptools", lifespan="on",
             log_level="warning", proxy_headers=False, timeout_graceful_shutdown=STOP_S,
-            ws_max_size=settings.SIGNET_MAX_BODY_BYTES,
+            ws=WebSocketProtocol, ws_max_size=settings.SIGNET_MAX_BODY_BYTES,
         )  # fmt: skip
         server = Server(config, worker, beat)
         self._stop_on_signals(server)

@@ -1,23 +1,31 @@
 "use strict";
-// GraphiQL with the session of whoever opened the page; subscriptions come over WebSocket with the same session.
+// GraphiQL with the session of whoever opened the page, or with the Authorization that is typed among the headers.
 const place = document.getElementById("graphiql");
 const socket = new URL(place.dataset.socket, window.location.href);
 socket.protocol = socket.protocol.replace("http", "ws");
-const ask = GraphiQL.createFetcher({
-  url: place.dataset.address,
-  headers: { "X-CSRFToken": place.dataset.token },
-  wsClient: graphqlWs.createClient({ url: socket.href, lazy: true }),
-});
+
+// Each subscription has a connection of its own, since a connection keeps the credentials that it began with.
+function fetcher(asked, options) {
+  const ask = GraphiQL.createFetcher({
+    url: place.dataset.address,
+    headers: { "X-CSRFToken": place.dataset.token },
+    wsClient: graphqlWs.createClient({ url: socket.href, lazy: true, connectionParams: credentials(options.headers) }),
+  });
+  return ask(asked, { ...options, documentAST: parsed(asked.query) });
+}
+
+function credentials(headers = {}) {
+  const name = Object.keys(headers).find((header) => header.toLowerCase() === "authorization");
+  return name ? { Authorization: headers[name] } : {};
+}
 
 // GraphiQL looks at what was typed a moment ago to tell subscriptions from the rest.
-function fetcher(asked, options) {
-  let documentAST = null;
+function parsed(query) {
   try {
-    documentAST = GraphiQL.GraphQL.parse(asked.query);
+    return GraphiQL.GraphQL.parse(query);
   } catch {
-    // the server says what is wrong
+    return null; // the server says what is wrong
   }
-  return ask(asked, { ...options, documentAST });
 }
 
 ReactDOM.render(React.createElement(GraphiQL, { fetcher, defaultQuery: place.dataset.query }), place);

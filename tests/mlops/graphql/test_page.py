@@ -27,3 +27,9 @@ def test_for_all_others_nothing_happens_by_get(erin: User, bob: User) -> None:
     assert browser_of(bob).get("/graphql/").status_code == 405
     assert api_of(erin).get("/graphql/", {"query": "{ me { username } }"}).status_code == 405
     assert Client().get("/graphql/").status_code == 401
+
+
+def test_the_admin_site_leads_to_it(erin: User) -> None:
+    browser = browser_of(erin)
+    assert b'href="/graphql/"' in browser.get("/admin/").content
+    assert b'href="/graphql/"' not in Client().get("/admin/", follow=True).content

@@ -423,24 +423,6 @@ def test_a_slow_reader_is_dropped_and_holds_up_nobody(erin: User, monkeypatch: p
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_never_reads_again_is_given_up(erin: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "MAX_MESSAGES", 2)
-    monkeypatch.setattr(sockets, "FAREWELL_S", 0.05)
-    token = make_token(erin)[1]
-
-    async def talk() -> None:
-        async with Conversation() as one:
-            await one.introduce(token)
-            one.reads.clear()
-            for _ in range(5):
-                one.say({"type": "ping"})
-            await asyncio.wait_for(asyncio.shield(one._running), 5)
-            assert one.nothing_heard()
-
-    run(talk())
-
-
-@pytest.mark.django_db(transaction=True)
 def test_what_a_client_has_ended_is_not_sent_any_more(erin: User) -> None:
     """An id that it uses again would take the old messages for its own."""
     token, row = make_token(erin)[1], execution_of(erin)
