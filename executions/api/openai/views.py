@@ -45,7 +45,7 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
     if asked.is_streamed:
         await actor_by_now(request)  # what lasts begins with an answer that is young
         give_back_thread()
-        return await streamed_reply(request, here, turn)
+        return await streamed_reply(request, turn)
     with named_as_sent(turn.meaning):
         answered = await here.awaited(answer(actor, turn.request))
     if time.perf_counter() - began > RECHECK_S:
