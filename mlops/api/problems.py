@@ -151,7 +151,7 @@ def _written(status: int, body: dict[str, Any], headers: Mapping[str, str], path
 
 def written_for(path: str, status: int, body: Mapping[str, Any]) -> tuple[str, bytes, dict[str, str]]:
     """A problem document in the form of the API that `path` belongs to: content type, content, further headers."""
-    if path.startswith(openai_errors.PREFIX):
+    if openai_errors.is_below(path):
         content = encoded(openai_errors.openai_error(body))
         return openai_errors.CONTENT_TYPE, content, openai_errors.retry_headers(status)
     return CONTENT_TYPE, encoded(body), {}
@@ -196,4 +196,4 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(API_PREFIXES)
+    return f"{request.path}/".startswith(API_PREFIXES)

@@ -97,7 +97,7 @@ async def actor_by_now(request: HttpRequest) -> User:
 
 
 def only(allowed: str, asked: str | None, path: str = "") -> HttpResponse:
-    """The answer at `path` to the method that was `asked` for, where just one is `allowed`."""
+    """The answer at `path` to the method that was `asked` for, where none but those are `allowed`."""
     response = problem_response(MethodNotAllowed(asked or ""), path)
     response.headers["Allow"] = allowed
     return response
