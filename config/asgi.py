@@ -47,11 +47,15 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 async def answered(front: Application, scope: Scope, receive: Receive, send: Send) -> None:
     """Let `front` answer one request, in a task of its own.
 
-    Only a server that stops cancels this waiting. What still answers then is not torn up: it sees that its connection
-    was closed, as at any other time.
+    A server that stops cancels this waiting when its patience is over, and goes on to end the process's loop. What
+    still answers then is not torn up but told how far it got, as long as that takes.
     """
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.shield(asyncio.ensure_future(front(scope, receive, send)))
+    answering = asyncio.ensure_future(front(scope, receive, send))
+    try:
+        await asyncio.shield(answering)
+    except asyncio.CancelledError:
+        with contextlib.suppress(asyncio.CancelledError):
+            await answering
 
 
 async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:

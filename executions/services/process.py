@@ -308,11 +308,13 @@ async def start_here() -> ExecutionProcess:
 
 
 async def stop_here() -> None:
-    """End what `start_here` began."""
-    global _process
-    process, _process = _process, None
-    if process is not None:
-        await process.stop()
+    """End what `start_here` began. Until then it is the process's loop: it admits nothing more, and answers."""
+    global _process  # noqa: PLW0603
+    if _process is not None:
+        try:
+            await _process.stop()
+        finally:
+            _process = None
 
 
 class LoopThread:
