@@ -6,6 +6,8 @@ The lifespan makes the server's event loop the one on which this process runs ex
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
@@ -27,6 +29,7 @@ from mlops.graphql.sockets import SubscriptionSocket  # noqa: E402
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 pages = limit_body(ASGIStaticFilesHandler(django))
 subscriptions = SubscriptionSocket.as_asgi(schema=schema)
@@ -37,10 +40,22 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await lifespan(receive, send)
     elif scope["type"] == "websocket":
         await (subscriptions if scope["path"] == "/graphql/ws/" else nowhere)(scope, receive, send)
-    elif is_lean(scope):
-        await execute(scope, receive, send)
     else:
-        await pages(scope, receive, send)
+        await answered(execute if is_lean(scope) else pages, scope, receive, send)
+
+
+async def answered(front: Application, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let `front` answer one request, in a task of its own.
+
+    A server that stops cancels this waiting when its patience is over, and goes on to end the process's loop. What
+    still answers then is not torn up but told how far it got, as long as that takes.
+    """
+    answering = asyncio.ensure_future(front(scope, receive, send))
+    try:
+        await asyncio.shield(answering)
+    except asyncio.CancelledError:
+        with contextlib.suppress(asyncio.CancelledError):
+            await answering
 
 
 async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
 
-from mlops.errors import Conflict, InsufficientCredits, Invalid, NotFound, Problem, Unavailable, all_of
+from mlops.errors import Conflict, Forbidden, InsufficientCredits, Invalid, NotFound, Problem, Unavailable, all_of
 from mlops.money import as_decimal
 from mlops.types import MICRO_PER_CREDIT
 
 
 def execution_not_found() -> NotFound:
     return NotFound("execution_not_found", _("There is no such execution."))
+
+
+def reader_cut_off() -> Forbidden:
+    return Forbidden("reader_cut_off", _("The right to read the rest was taken away."))
 
 
 def execution_underway(execution_id: str) -> Unavailable:

@@ -23,6 +23,8 @@ import pytest
 import yaml
 
 from config.env import Environment
+from executions.services import process, writer
+from executions.services.evaluations import streams
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -32,7 +34,7 @@ LONG_RUNNING = [name for name in OURS if name != "migrate"]
 PROVIDER_KEYS = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"}
 GIVEN = {"POSTGRES_PASSWORD": "password", "SIGNET_SECRET_KEY": "a-secret-of-the-tests"}
 START_SECONDS = 90
-STOP_SECONDS = 40
+STOP_SECONDS = 70
 
 
 def test_the_services_of_the_design_are_there() -> None:
@@ -49,6 +51,15 @@ def test_a_service_waits_for_what_it_needs_and_says_whether_it_is_well(name: str
     }
     assert service["healthcheck"]["test"]
     assert service["volumes"] == ["files:/data"]
+
+
+@pytest.mark.parametrize("name", ["web", "worker-inference", "worker-training"])
+def test_what_is_stopped_has_the_time_to_store_what_it_did(name: str) -> None:
+    words = SERVICES[name]["command"]
+    option = "--timeout-graceful-shutdown"
+    answering = float(words[words.index(option) + 1]) if option in words else 0.0
+    needed = answering + streams.DRAIN_S + process.DRAIN_S + writer.PATIENCE_S
+    assert needed < float(SERVICES[name]["stop_grace_period"].removesuffix("s")) == STOP_SECONDS
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -15,7 +15,7 @@ from executions.services import process
 from executions.services.execute import MAX_WAIT_S, Answer, Request, answer
 from executions.types import Mode, Source
 from mlops.api.authentication import cached_actor, token_unknown
-from mlops.api.problems import CONTENT_TYPE, problem_of
+from mlops.api.problems import CONTENT_TYPE, problem_told
 from mlops.encoding import encoded
 from mlops.errors import Invalid, Problem, Unauthenticated, Unavailable, all_of
 from mlops.models import User
@@ -57,7 +57,8 @@ async def reply_to(*, actor: User, reference: str, raw: bytes, headers: Mapping[
 
 
 def refusal(error: BaseException) -> Reply:
-    status, body, headers = problem_of(error)
+    """The problem; what nobody foresaw is logged."""
+    status, body, headers = problem_told(error)
     return Reply(status, {**headers, "content-type": CONTENT_TYPE}, encoded(body))
 
 

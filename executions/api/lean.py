@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -30,8 +29,6 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PATH = re.compile(r"^/api/v1/programs/([^/]{1,200})/execute/$")
-
-logger = logging.getLogger(__name__)
 
 
 class Disconnected(Exception):
@@ -56,8 +53,6 @@ async def execute(scope: Scope, receive: Receive, send: Send) -> None:
         return
     except Exception as error:
         reply = refusal(error)
-        if reply.status == 500:
-            logger.exception("unexpected error")
     if isinstance(reply, EventStream):
         await _send_events(reply, _request_id(scope), receive, send)
     else:
@@ -115,7 +110,6 @@ async def _send_events(events: EventStream, request_id: str, receive: Receive, s
         await send({"type": "http.response.body", "body": b""})
 
     sending, leaving = asyncio.ensure_future(passed_on()), asyncio.ensure_future(_until_left(receive))
-    # Whoever cancels this waiting is the server that stops: then the execution goes on, and is handed back in time.
     await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
     leaving.cancel()
     if not sending.done():

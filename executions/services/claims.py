@@ -105,9 +105,9 @@ class Claims:
             await self._fail_before_run(execution, error)
         else:
             if is_allowed:
-                self._process.run(execution, plan)
+                self._process.run(Running(execution, plan))
             else:
-                Running(execution, plan, None).refuse(leases.right_taken_away())
+                Running(execution, plan).refuse(leases.right_taken_away())
                 await self._record(execution)
 
     async def _plan(self, execution: Execution) -> Plan:

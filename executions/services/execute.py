@@ -140,7 +140,8 @@ async def answer(actor: User, request: Request) -> Answer:
 async def admit(actor: User, request: Request, listener: Listener | None = None) -> Running | Execution | Repeated:
     """Check and store a new execution, and run it here, where `listener` hears it, or leave it to a worker.
 
-    Runs on the process's event loop. Raises `DomainError`: then nothing was stored.
+    Runs on the process's event loop. Raises `DomainError`: then nothing was stored. Who is cancelled while it is stored
+    undoes nothing, but what a `listener` was to hear is nobody's then, and is cancelled.
     """
     here = process.present()
     assert here is not None  # whoever got here went through it
@@ -158,20 +159,33 @@ async def admit(actor: User, request: Request, listener: Listener | None = None)
         if request.idempotency_key and (earlier := await _earlier(here, actor, request)):
             return earlier  # a repetition is answered as the first request was
         raise refusal.told_to(actor) from None
+    running = Running(execution, plan, hold, listener)
+    admitting = here.go_on(_admitted(here, actor, request, running))
     try:
-        earlier = await _admitted(here, actor, request, execution)
-    except BaseException:
-        here.budgets.release(hold)
+        return await asyncio.shield(admitting)
+    except asyncio.CancelledError:
+        if listener is not None:
+            here.abandon(running)
         raise
-    if earlier or request.mode is Mode.ASYNC:
-        here.budgets.release(hold)  # whoever runs it reserves for it
+
+
+async def _admitted(
+    here: ExecutionProcess, actor: User, request: Request, running: Running
+) -> Running | Execution | Repeated:
+    """Store what is to be run, and run it here or leave it to a worker; or what an earlier request has made."""
+    try:
+        earlier = await _stored(here, actor, request, running.execution)
+        if earlier is None and request.mode is Mode.SYNC:
+            here.run(running)
+            return running
+    finally:
+        if running.task is None and running.hold is not None:
+            here.budgets.release(running.hold)  # whoever runs it reserves for it
     if earlier:
         return earlier
-    if request.mode is Mode.ASYNC:
-        if here.is_claiming or not settings.SIGNET_IS_EMBEDDED:
-            doorbell.ring()
-        return execution
-    return here.run(execution, plan, hold, listener)
+    if here.is_claiming or not settings.SIGNET_IS_EMBEDDED:
+        doorbell.ring()
+    return running.execution
 
 
 def answer_of(running: Running) -> Answer:
@@ -194,7 +208,7 @@ async def answer_again(repeated: Repeated, request: Request) -> Answer:
     return Answer(execution, is_repeated=True)
 
 
-async def _admitted(here: ExecutionProcess, actor: User, request: Request, execution: Execution) -> Repeated | None:
+async def _stored(here: ExecutionProcess, actor: User, request: Request, execution: Execution) -> Repeated | None:
     """None once the execution is stored; the earlier request that had spent its idempotency key otherwise."""
     is_limited = actor.is_stopped_by_credits
     while not await here.admit(Start(execution, is_limited, _idempotency(actor, request, execution))):

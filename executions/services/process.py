@@ -35,7 +35,6 @@ from mlops.encoding import encoded
 from mlops.models.base import new_id
 from mlops.runtime.embeddings import aclose_embedding_models
 from mlops.runtime.engines import aclose_language_models
-from mlops.runtime.listening import Listener
 from mlops.runtime.loops import ExecutionEventLoop
 from mlops.services.budgets import BudgetKeeper, Exhausted, Hold
 from mlops.services.database import DatabaseThreads, serve_this_process
@@ -85,10 +84,10 @@ class ExecutionProcess:
         await asyncio.gather(*(leave() for leave in self._leaving), return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN_S)
-        for run in list(self.running.values()):
-            run.end(Ending.HAND_BACK)
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # an admission that ends only now has begun one more run
+            for run in list(self.running.values()):
+                run.end(Ending.HAND_BACK)
+            await asyncio.wait(self._tasks)
         await self._late.stop()
         self._leases.cancel()
         await asyncio.gather(self._leases, return_exceptions=True)
@@ -144,20 +143,28 @@ class ExecutionProcess:
             raise shutting_down()
         return await self._writer.store(job)
 
-    def run(
-        self, execution: Execution, plan: Plan, hold: Hold | None = None, listener: Listener | None = None
-    ) -> Running:
-        """Run an execution whose lease this process holds, in a task of its own: no client can undo it by leaving.
+    def run(self, running: Running) -> None:
+        """Run an execution whose lease this process holds.
 
-        `hold` is what was reserved of budgets for it; without one that is done first, and it fails where a budget does
-        not cover it. `listener` hears it run.
+        Where nothing was reserved of budgets for it, that is done first, and it fails where a budget does not cover it.
         """
-        running = self.running[execution.pk] = Running(execution, plan, hold, listener)
-        task = asyncio.create_task(self._finish(running), name=f"execution-{execution.pk}")
-        running.task = task
+        self.running[running.execution.pk] = running
+        running.task = self.go_on(self._finish(running))
+
+    def go_on(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """`work` in a task of its own: no client can undo it by leaving, and `stop` waits for it."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return running
+        return task
+
+    def abandon(self, running: Running) -> None:
+        """Nobody reads it any more: it is cancelled, unless it has ended.
+
+        While the process stops it goes on and is handed back: then it is the server that closes connections.
+        """
+        if not self._stopping:
+            running.end(Ending.CANCEL)
 
     def lease(self) -> dict[str, Any]:
         """The arguments of `Execution.start` for an execution that this process takes now."""
@@ -301,11 +308,13 @@ async def start_here() -> ExecutionProcess:
 
 
 async def stop_here() -> None:
-    """End what `start_here` began."""
-    global _process
-    process, _process = _process, None
-    if process is not None:
-        await process.stop()
+    """End what `start_here` began. Until then it is the process's loop: it admits nothing more, and answers."""
+    global _process  # noqa: PLW0603
+    if _process is not None:
+        try:
+            await _process.stop()
+        finally:
+            _process = None
 
 
 class LoopThread:

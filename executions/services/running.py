@@ -29,7 +29,9 @@ class Ending(Enum):
 class Running:
     """Runs one execution and makes the transition that its result calls for; storing it is somebody else's."""
 
-    def __init__(self, execution: Execution, plan: Plan, hold: Hold | None, listener: Listener | None = None) -> None:
+    def __init__(
+        self, execution: Execution, plan: Plan, hold: Hold | None = None, listener: Listener | None = None
+    ) -> None:
         """`hold`: what was reserved of budgets; None when that is still to be done. `listener` hears it run."""
         self.execution = execution
         self.plan = plan
@@ -46,7 +48,7 @@ class Running:
         self._is_interruptible = False
 
     def end(self, ending: Ending) -> None:
-        """Stop the run within one model call. Without effect once its result is there."""
+        """Stop the run within one model call, or before it begins. Without effect once its result is there."""
         if self.ending is None:
             self.ending = ending
         if self._is_interruptible and self.task is not None:

@@ -27,7 +27,8 @@ from executions.services.execute import (
     answer_of,
     request_for,
 )
-from executions.services.running import Ending, Running
+from executions.services.process import ExecutionProcess
+from executions.services.running import Running
 from executions.types import Mode, Piece, Step
 from mlops.models import User
 from mlops.verbs import verb
@@ -51,65 +52,86 @@ def stream_execution(
 
 async def stream(actor: User, request: Request) -> AsyncGenerator[Item, None]:
     """As `stream_execution`, of a request that an edge has made."""
-    here = await process.aensure_started()
-    streaming = await here.awaited(begin(actor, request))
+    streaming = await begin(actor, request)
     try:
-        while (item := await here.awaited(streaming.next())) is not None:
+        while (item := await streaming.next()) is not None:
             yield item
     finally:
-        here.loop.call_soon_threadsafe(streaming.leave)
+        streaming.leave()
 
 
 async def begin(actor: User, request: Request) -> Streaming:
-    """Admit an execution that is read while it runs. Runs on the process's event loop. Raises `DomainError`.
+    """Admit an execution that is read while it runs, on whatever event loop. Raises `DomainError`.
 
-    Whoever gets it calls `leave` at last, also after its end.
+    Whoever gets it calls `leave` at last, also after its end; who is cancelled before has left.
     """
     if request.mode is not Mode.SYNC:
         raise invalid_option("mode", _("What is read while it runs is not left to a worker: expected sync."))
-    coming = _Coming()
-    admitted = await admit(actor, request, coming)
-    assert not isinstance(admitted, Execution)  # only what is left to a worker
-    return Streaming(admitted, coming, request)
+    here = await process.aensure_started()
+    streaming = Streaming(here, request)
+    try:
+        await here.awaited(streaming.admit(actor))
+    except BaseException:
+        streaming.leave()  # on another loop it may have been admitted meanwhile
+        raise
+    return streaming
 
 
 class Streaming:
-    """An execution that somebody reads. It belongs to the process's event loop."""
+    """An execution that somebody reads, from whatever event loop. `admit` gives it its id."""
 
-    def __init__(self, admitted: Running | Repeated, coming: _Coming, request: Request) -> None:
-        self._running = admitted if isinstance(admitted, Running) else None
-        self._coming = coming
+    execution_id: UUID
+    is_repeated: bool
+
+    def __init__(self, here: ExecutionProcess, request: Request) -> None:
+        self._here = here
+        self._request = request
+        self._coming = _Coming()
+        self._running: Running | None = None
+        self._answer: asyncio.Task[Answer] | None = None
         self._is_answered = False
-        answering = _ended(admitted) if isinstance(admitted, Running) else answer_again(admitted, request)
-        self._answer = asyncio.create_task(answering)
-        self._answer.add_done_callback(self._over)
-        self.execution_id: UUID = admitted.execution.pk if isinstance(admitted, Running) else admitted.execution_id
+
+    async def admit(self, actor: User) -> None:
+        """Runs on the process's event loop, once."""
+        admitted = await admit(actor, self._request, self._coming)
+        assert not isinstance(admitted, Execution)  # only what is left to a worker
         self.is_repeated = isinstance(admitted, Repeated)
+        if isinstance(admitted, Repeated):
+            self.execution_id = admitted.execution_id
+            self._answer = asyncio.create_task(answer_again(admitted, self._request))
+        else:
+            self.execution_id, self._running = admitted.execution.pk, admitted
+            self._answer = asyncio.create_task(_ended(admitted))
+        self._answer.add_done_callback(self._over)
 
     async def next(self) -> Item | None:
-        """What comes next, waited for; None after the answer. May be cancelled and called again: nothing is lost.
+        """What comes next, waited for; None after the answer. Raises what kept the end from being stored."""
+        return await self._here.awaited(self._next())
 
-        Raises what kept the end of the execution from being stored.
-        """
+    def leave(self) -> None:
+        """Read no more. What still runs is cancelled: the answer is nobody's any more."""
+        self._here.loop.call_soon_threadsafe(self._leave)
+
+    async def _next(self) -> Item | None:
+        assert self._answer is not None  # it was admitted
         while True:
             if (item := self._coming.take()) is not None:
                 return item
             if self._answer.done():
-                return self._answered()
+                return self._answered(self._answer)
             await self._coming.more()
 
-    def leave(self) -> None:
-        """Read no more. What still runs is cancelled: the answer is nobody's any more."""
+    def _leave(self) -> None:
         if self._running is not None and not self._running.ended.done():
-            self._running.end(Ending.CANCEL)
-        elif self._running is None:
+            self._here.abandon(self._running)
+        elif self._running is None and self._answer is not None:
             self._answer.cancel()
 
-    def _answered(self) -> Answer | None:
+    def _answered(self, answer: asyncio.Task[Answer]) -> Answer | None:
         if self._is_answered:
             return None
         self._is_answered = True
-        return self._answer.result()
+        return answer.result()
 
     def _over(self, answer: asyncio.Task[Answer]) -> None:
         if not answer.cancelled():

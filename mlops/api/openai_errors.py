@@ -20,6 +20,11 @@ for each."""
 _TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 
 
+def is_below(path: str) -> bool:
+    """Whether the API at `path` is OpenAI's."""
+    return f"{path}/".startswith(PREFIX)
+
+
 def openai_error(problem: Mapping[str, Any]) -> dict[str, Any]:
     """`problem`, a document of RFC 9457, as OpenAI would say it; `param` is the first field that is wrong."""
     fields = [one["field"] for one in problem["errors"] if one["field"]]

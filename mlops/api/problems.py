@@ -63,6 +63,14 @@ def problem_of(error: BaseException) -> Answer:
     return 500, document(500, "internal_error", _("Something went wrong on our side.")), {}
 
 
+def problem_told(error: BaseException) -> Answer:
+    """As `problem_of`; what nobody foresaw is logged."""
+    told = problem_of(error)
+    if told[0] == 500:
+        logger.error("unexpected error", exc_info=error)
+    return told
+
+
 def document(
     status: int, code: str, detail: str, problems: tuple[Problem, ...] = (), extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -132,9 +140,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
 
 def problem_response(error: BaseException, path: str = "") -> HttpResponse:
     """For plain views: the refusal as Django's response, in the form of the API that `path` belongs to."""
-    status, body, headers = problem_of(error)
-    if status == 500:
-        logger.error("unexpected error", exc_info=error)
+    status, body, headers = problem_told(error)
     return _written(status, body, headers, path)
 
 
@@ -145,7 +151,7 @@ def _written(status: int, body: dict[str, Any], headers: Mapping[str, str], path
 
 def written_for(path: str, status: int, body: Mapping[str, Any]) -> tuple[str, bytes, dict[str, str]]:
     """A problem document in the form of the API that `path` belongs to: content type, content, further headers."""
-    if path.startswith(openai_errors.PREFIX):
+    if openai_errors.is_below(path):
         content = encoded(openai_errors.openai_error(body))
         return openai_errors.CONTENT_TYPE, content, openai_errors.retry_headers(status)
     return CONTENT_TYPE, encoded(body), {}
@@ -190,4 +196,4 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(API_PREFIXES)
+    return f"{request.path}/".startswith(API_PREFIXES)

@@ -11,12 +11,12 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial, wraps
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from django.contrib.auth import aget_user
 from django.core.exceptions import RequestAborted
-from django.db import models
+from django.db import InterfaceError, OperationalError, models
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
@@ -28,7 +28,7 @@ from mlops.api.authentication import bearer_of, cached_actor, token_unknown
 from mlops.api.problems import problem_response
 from mlops.api.threads import give_back_thread
 from mlops.encoding import encoded
-from mlops.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from mlops.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from mlops.models import User
 from mlops.services.database import off_the_loop
 from mlops.services.rates import acheck_rate
@@ -40,6 +40,14 @@ RECHECK_S = 3.0
 
 FRESH_S = 1.0
 """How old the answer may be by which a request goes on: with `RECHECK_S` and the asking itself less than 5 s."""
+
+ASK_AGAIN_S = 1.0
+"""A right of which nobody could tell whether it holds is asked again after so long."""
+
+STILL_HERE = b": still here\n\n"
+"""A comment among events: it keeps a silent connection open."""
+
+T = TypeVar("T")
 
 View: TypeAlias = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 Access: TypeAlias = Callable[[User, UUID], Any]
@@ -89,7 +97,7 @@ async def actor_by_now(request: HttpRequest) -> User:
 
 
 def only(allowed: str, asked: str | None, path: str = "") -> HttpResponse:
-    """The answer at `path` to the method that was `asked` for, where just one is `allowed`."""
+    """The answer at `path` to the method that was `asked` for, where none but those are `allowed`."""
     response = problem_response(MethodNotAllowed(asked or ""), path)
     response.headers["Allow"] = allowed
     return response
@@ -134,7 +142,10 @@ NOT_KEPT = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def streamed(chunks: AsyncIterable[bytes], content_type: str) -> StreamingHttpResponse:
-    """An answer that leaves piece by piece."""
+    """An answer that leaves piece by piece. Chunks that can be closed are closed at last, whatever becomes of it."""
+    task, close = asyncio.current_task(), getattr(chunks, "close", None)
+    if task is not None and close is not None:  # Django closes no response whose client leaves before it is sent
+        task.add_done_callback(lambda _task: close())
     return StreamingHttpResponse(chunks, content_type=content_type, headers=NOT_KEPT)
 
 
@@ -152,17 +163,24 @@ class LastingRight:
         return max(self._asked + RECHECK_S - time.monotonic(), 0.0)
 
     async def holds(self) -> bool:
-        if self.due_in_s:
-            return True
-        self._asked = time.monotonic()
-        try:
-            actor = await self._reader()
-            await off_the_loop(lambda: self._access(actor))
-        except (Unauthenticated, Forbidden, NotFound):
-            return False
-        finally:
-            give_back_thread()
-        return True
+        """Whether it holds by an answer that is young enough; where there is none, it is asked for."""
+        return self.due_in_s > 0 or await self.ask()
+
+    async def ask(self) -> bool:
+        """Whether it holds now. As long as nobody can tell, this waits: nothing is sent then, and nothing is undone."""
+        while True:
+            self._asked = time.monotonic()
+            try:
+                actor = await self._reader()
+                await off_the_loop(partial(self._access, actor))
+            except (Unauthenticated, Forbidden, NotFound):
+                return False
+            except (Unavailable, OperationalError, InterfaceError):
+                await asyncio.sleep(ASK_AGAIN_S)
+            else:
+                return True
+            finally:
+                give_back_thread()
 
 
 class StandingRight(LastingRight):
@@ -181,29 +199,44 @@ async def while_allowed(right: LastingRight, chunks: AsyncGenerator[bytes, None]
             yield chunk
 
 
+async def while_readable(
+    right: LastingRight, following: Callable[[], Awaitable[T | None]]
+) -> AsyncGenerator[T | None, None]:
+    """What `following` gives, one by one, until it gives None or what it gives may not be read any more.
+
+    None comes in between whenever nothing else has come for `RECHECK_S`. Raises what `following` does.
+    """
+    coming = asyncio.ensure_future(following())
+    try:
+        while True:
+            done, _waiting = await asyncio.wait({coming}, timeout=right.due_in_s)
+            if not await (right.holds() if done else right.ask()):
+                return
+            if not done:
+                yield None
+                continue
+            if (item := coming.result()) is None:
+                return
+            yield item
+            coming = asyncio.ensure_future(following())
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
 async def _events(right: StandingRight, model: type[models.Model], pk: UUID, after: int) -> AsyncIterator[bytes]:
     """One event per change, a comment every `RECHECK_S`; ends with the row's work or with the right to read it."""
     give_back_thread()
-    async with contextlib.aclosing(watchers_of(model).changes(pk, after)) as changes:
-        following = asyncio.ensure_future(anext(changes, None))
-        try:
-            while True:
-                done, _waiting = await asyncio.wait({following}, timeout=right.due_in_s)
-                if not await right.holds():
-                    return
-                if not done:
-                    yield b": still here\n\n"
-                    continue
-                change = following.result()
-                if change is None:
-                    return
-                data = encoded({"id": str(pk), "state": change.state, "revision": change.revision})
-                yield b"event: state\nid: %d\ndata: %s\n\n" % (change.revision, data)
-                following = asyncio.ensure_future(anext(changes, None))
-        finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
+    async with (
+        contextlib.aclosing(watchers_of(model).changes(pk, after)) as changes,
+        contextlib.aclosing(while_readable(right, lambda: anext(changes, None))) as coming,
+    ):
+        async for change in coming:
+            if change is None:
+                yield STILL_HERE
+                continue
+            data = encoded({"id": str(pk), "state": change.state, "revision": change.revision})
+            yield b"event: state\nid: %d\ndata: %s\n\n" % (change.revision, data)
 
 
 async def _owner_of(raw: str | None, younger_than_s: float | None) -> User:

@@ -61,9 +61,13 @@ class Reader:
             if not chunk.startswith(b":"):
                 yield event_of(chunk)
 
+    def disconnect(self) -> None:
+        """Close the connection."""
+        self._here.loop.call_soon_threadsafe(self._incoming.put_nowait, {"type": "http.disconnect"})
+
     def leave(self) -> None:
         """Close the connection, and wait until the application has seen it."""
-        self._here.loop.call_soon_threadsafe(self._incoming.put_nowait, {"type": "http.disconnect"})
+        self.disconnect()
         self.ended.result(PATIENCE_S)
 
 

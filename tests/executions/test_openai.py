@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -410,3 +411,27 @@ class TestModels:
         assert (nowhere.status, nowhere.error["code"]) == (404, "not_found")
         assert (wrong.status, wrong.error["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
         assert '"GET"' in wrong.error["message"], "the method that was asked for is the one that is refused"
+
+    def test_the_address_of_the_api_itself_is_one_of_its_errors(self, token: str) -> None:
+        found = sent(token, path="/v1", method="GET")
+
+        assert (found.status, found.error["code"]) == (404, "not_found")
+
+    @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/program:answering"])
+    def test_who_asks_for_the_head_alone_is_answered_as_who_gets(self, token: str, path: str) -> None:
+        head, whole = sent(token, path=path, method="HEAD"), sent(token, path=path, method="GET")
+
+        assert (
+            (head.status, head.headers["content-type"])
+            == (whole.status, "application/json")
+            == (200, "application/json")
+        )
+
+    def test_the_failure_of_a_provider_is_no_error_of_ours(
+        self, token: str, provider: Provider, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        provider.script(status(500))
+
+        assert sent(token, chat()).status == 502
+
+        assert [one.levelname for one in caplog.records if one.levelno >= logging.ERROR] == []

@@ -88,6 +88,26 @@ BODIES: dict[str, tuple[Any, int, str, str | None]] = {
     "stop words": (chat(stop=["\n"]), 400, "unsupported_parameter", "stop"),
     "spoken answers": (chat(modalities=["text", "audio"]), 400, "unsupported_parameter", "modalities"),
     "a search of the web": (chat(web_search_options={}), 400, "unsupported_parameter", "web_search_options"),
+    "a choice that is a boolean": (chat(n=True), 400, "unsupported_parameter", "n"),
+    "log probabilities that are a number": (chat(logprobs=0), 400, "unsupported_parameter", "logprobs"),
+    "an unknown option of the stream": (
+        chat(stream_options={"include_cost": True}),
+        400,
+        "unknown_field",
+        "stream_options.include_cost",
+    ),
+    "a schema where none is read": (
+        chat(response_format={"type": "json_object", "schema": {}}),
+        400,
+        "unknown_field",
+        "response_format.schema",
+    ),
+    "an unknown member of the schema's description": (
+        chat(response_format={"type": "json_schema", "json_schema": {"schema": {}, "strictly": True}}),
+        400,
+        "unknown_field",
+        "response_format.json_schema.strictly",
+    ),
     "an unknown member": (chat(temprature=1), 400, "unknown_field", "temprature"),
     "stream that is a text": (chat(stream="true"), 400, "not_a_boolean", "stream"),
     "options that are a text": (chat(stream_options="all"), 400, "not_an_object", "stream_options"),
@@ -118,6 +138,18 @@ BODIES: dict[str, tuple[Any, int, str, str | None]] = {
         400,
         "response_format_incompatible",
         "response_format.json_schema.schema.properties.answer",
+    ),
+    "a schema of fields that may be left out and are not there": (
+        chat(response_format=formatted({"type": "object", "properties": {"summary": {"type": "string"}}})),
+        400,
+        "response_format_incompatible",
+        "response_format.json_schema.schema.properties",
+    ),
+    "a property that is no schema": (
+        chat(response_format=formatted({"type": "object", "properties": {"answer": {}, "a": 1}})),
+        400,
+        "response_format_incompatible",
+        "response_format.json_schema.schema.properties.a",
     ),
     "a schema that doubles": (
         chat(

@@ -194,6 +194,7 @@ def test_a_stream_ends_with_its_token(user: User, dictation: Dictation, monkeypa
     eventually(lambda: state_of(execution) == "cancelled")
     assert dictation.left.wait(20)
     assert reply.text == "Because"
+    assert reply.events[-1]["error"]["code"] == "reader_cut_off"
     assert "[DONE]" not in reply.events
 
 

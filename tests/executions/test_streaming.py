@@ -4,7 +4,7 @@ left."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import pytest
 
 from executions.models import Execution
 from executions.services import cancel_execution, process, stream_execution
-from executions.services.execute import Answer, Request, execute_program
+from executions.services.execute import Answer, Request, answer, execute_program
 from executions.services.process import ExecutionProcess
 from executions.services.streaming import Streaming, begin, stream
 from executions.types import Mode, Piece, Step
@@ -23,6 +23,7 @@ from tests.executions.conftest import state_of
 from tests.executions.programs import make_program, provided_model
 from tests.factories import make_user
 from tests.installation import eventually
+from tests.mlops.budgets.making import make_budget
 from tests.provider import Dictation, Provider, hang
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,10 +73,6 @@ def begun(user: User, count: int, **options: Any) -> tuple[Streaming, list[Any]]
         return streaming, [await streaming.next() for _ in range(count)]
 
     return on_its_loop(first)
-
-
-def leave(streaming: Streaming) -> None:
-    here().loop.call_soon_threadsafe(streaming.leave)
 
 
 def kinds(row: Execution) -> list[str]:
@@ -151,7 +148,7 @@ def test_a_reader_who_leaves_cancels_the_call_and_pays_for_what_was_used(provide
     assert items == [Step("main", "started"), Piece("main", "answer", "It")]
     row = Execution.objects.get()
     assert (row.state, row.pk) == ("running", streaming.execution_id)
-    leave(streaming)
+    streaming.leave()
     assert dictation.left.wait(10)
     eventually(lambda: state_of(row) == "cancelled")
     row = Execution.objects.get()
@@ -159,7 +156,7 @@ def test_a_reader_who_leaves_cancels_the_call_and_pays_for_what_was_used(provide
     assert row.token_usage["unpriced"] == 1
     assert row.credits_used == row.credits_reserved > 0, "nobody knows what the provider counts, an upper estimate does"
     assert is_settled(user, row)
-    assert here().running == {}
+    eventually(lambda: here().running == {})
     assert len(provider.requests) == 1
 
 
@@ -167,7 +164,7 @@ def test_leaving_before_anything_has_come_costs_nothing(provider: Provider, user
     provider.script(hang())
     streaming, _ = begun(user, 1)
     eventually(lambda: provider.in_flight == 1)
-    leave(streaming)
+    streaming.leave()
     row = Execution.objects.get()
     eventually(lambda: state_of(row) == "cancelled" and provider.in_flight == 0)
     row = Execution.objects.get()
@@ -191,6 +188,81 @@ def test_closing_the_generator_is_leaving(provider: Provider, user: User) -> Non
     eventually(lambda: Execution.objects.get().state == "cancelled")
 
 
+def reserved_of_budgets() -> int:
+    """What this process holds back of the budget of `budgeted`."""
+    (purse,) = here().budgets._purses.values()
+    return purse.reserved
+
+
+@pytest.fixture
+def budgeted() -> None:
+    make_budget(limit=10**12)
+
+
+async def cancelled_while_stored(work: Coroutine[Any, Any, object]) -> None:
+    """Run `work`, and cancel it as soon as the writer was handed what it stores."""
+    task = asyncio.create_task(work)
+    while not here()._writer._waiting:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
+@pytest.mark.usefixtures("budgeted")
+@pytest.mark.parametrize("options", [{}, {"idempotency_key": "once"}], ids=["plain", "with a key"])
+def test_a_reader_who_leaves_while_it_is_stored_cancels_it(
+    provider: Provider, user: User, options: dict[str, Any]
+) -> None:
+    on_its_loop(lambda: cancelled_while_stored(begin(user, asked(**options))))
+    eventually(lambda: Execution.objects.filter(state="cancelled").exists())
+    row = Execution.objects.get()
+    assert (row.credits_used, row.cost, row.attempt) == (0, 0, 1)
+    assert is_settled(user, row)
+    eventually(lambda: (here().running, reserved_of_budgets()) == ({}, 0))
+    assert provider.requests == []
+    if options:
+        (answer,) = read(user, **options)
+        assert (answer.is_repeated, answer.execution.pk) == (True, row.pk)
+
+
+def test_a_reader_on_another_loop_who_leaves_before_they_are_told_cancels_it(provider: Provider, user: User) -> None:
+    provider.script(hang())
+
+    async def left() -> None:
+        beginning = asyncio.create_task(begin(user, asked()))
+        await asyncio.sleep(0)
+        eventually(lambda: provider.in_flight == 1)  # it runs, and this loop, which is held up, has not heard of it
+        beginning.cancel()
+        await asyncio.wait({beginning})
+        assert beginning.cancelled()
+
+    here()
+    asyncio.run(left())
+    row = Execution.objects.get()
+    eventually(lambda: state_of(row) == "cancelled")
+    assert is_settled(user, Execution.objects.get())
+
+
+@pytest.mark.usefixtures("budgeted")
+def test_what_is_not_streamed_goes_on_when_its_client_leaves_while_it_is_stored(provider: Provider, user: User) -> None:
+    on_its_loop(lambda: cancelled_while_stored(answer(user, asked(idempotency_key="once"))))
+    eventually(lambda: Execution.objects.filter(state="completed").exists())
+    row = Execution.objects.get()
+    assert (row.attempt, len(provider.requests)) == (1, 1)
+    assert is_settled(user, row)
+    eventually(lambda: reserved_of_budgets() == 0)
+    assert execute_program(actor=user, **ASKED, idempotency_key="once").pk == row.pk
+
+
+@pytest.mark.usefixtures("budgeted")
+def test_a_client_who_leaves_while_it_is_refused_leaves_nothing_behind(provider: Provider, user: User) -> None:
+    poor = make_user(credits=0)
+    on_its_loop(lambda: cancelled_while_stored(begin(poor, asked())))
+    eventually(lambda: not here()._writer._waiting and reserved_of_budgets() == 0)
+    assert (Execution.objects.count(), here().running, provider.requests) == (0, {}, [])
+
+
 def test_leaving_after_the_end_undoes_nothing(user: User) -> None:
     async def all_read() -> Streaming:
         streaming = await begin(user, asked())
@@ -198,7 +270,7 @@ def test_leaving_after_the_end_undoes_nothing(user: User) -> None:
             pass
         return streaming
 
-    leave(on_its_loop(all_read))
+    on_its_loop(all_read).leave()
     assert Execution.objects.get().state == "completed"
 
 
@@ -214,7 +286,7 @@ def test_a_fixed_price_is_owed_by_whoever_read_some_of_the_answer(provider: Prov
         dictation.say(said)
     streaming, _ = begun(user, 2 if said else 1)
     eventually(lambda: provider.in_flight == 1)
-    leave(streaming)
+    streaming.leave()
     row = Execution.objects.get()
     eventually(lambda: state_of(row) == "cancelled")
     row = Execution.objects.get()
@@ -243,7 +315,7 @@ def test_a_spent_key_gives_the_execution_of_the_first_request_once_it_has_ended(
     first, _ = begun(user, 2, idempotency_key="once")
     second, _ = begun(user, 0, idempotency_key="once")
     assert (second.is_repeated, second.execution_id) == (True, first.execution_id)
-    leave(begun(user, 0, idempotency_key="once")[0])
+    begun(user, 0, idempotency_key="once")[0].leave()
     dictation.end()
 
     async def rest(streaming: Streaming) -> list[Any]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from config.asgi import application, pages
 from executions.api.streaming import wants_events
 from executions.models import Execution
+from executions.services import process
 from mlops.api import streams
+from mlops.api.streams import LastingRight, streamed, while_readable
+from mlops.errors import Unavailable
 from mlops.models import CreditEntry, User
 from mlops.selectors import proven_balance
 from mlops.services.tokens import revoke_token
@@ -167,19 +173,45 @@ def test_a_reader_who_leaves_closes_the_call_and_nothing_stays_reserved(
     assert len(provider.requests) == 1
 
 
-def test_a_server_that_stops_is_no_reader_who_leaves(user: User, provider: Provider) -> None:
-    """What runs goes on until the process hands it back."""
+def test_a_server_that_stops_is_no_reader_who_leaves(
+    post: Post, user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As uvicorn stops: it cancels what still answers, closes the connections and ends the process's loop. What still
+    runs then is the queue's again, even though its reader's right cannot be asked any more."""
+    monkeypatch.setattr(streams, "RECHECK_S", 0.05)
+    monkeypatch.setattr(process, "DRAIN_S", 0.5)
     dictation = Dictation()
     provider.script(dictation)
     dictation.say(SAID)
-    bearer = f"Bearer {make_token(user)[1]}"
-    reader = Reader(application, EXECUTE, body(), authorization=bearer, accept="text/event-stream")
+    reader = post(make_token(user)[1], body())
+    events = reader.events()
+    assert [next(events)[0], next(events)[0]] == ["step", "piece"]
+    reader.ended.cancel()
+    reader.disconnect()
+
+    process.stop_thread()
+
+    row = Execution.objects.get()
+    assert (row.state, row.attempt, row.leased_by) == ("pending", 1, "")
+    assert list(CreditEntry.objects.filter(subject_id=row.pk).values_list("kind", flat=True)) == ["reserve"]
+
+
+def test_what_ends_while_the_server_stops_is_stored(
+    post: Post, user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "RECHECK_S", 0.05)
+    dictation = Dictation()
+    provider.script(dictation)
+    dictation.say(SAID)
+    reader = post(make_token(user)[1], body())
     assert next(reader.events())[0] == "step"
     reader.ended.cancel()
-    dictation.say(" goes on")
-    dictation.end()
-    eventually(lambda: Execution.objects.get().state == "completed")
-    assert Execution.objects.get().output == {"answer": "It goes on"}
+    threading.Timer(0.3, dictation.end).start()
+
+    process.stop_thread()
+
+    row = Execution.objects.get()
+    assert (row.state, row.output) == ("completed", {"answer": "It"})
 
 
 def test_while_nothing_comes_a_comment_is_sent(
@@ -196,6 +228,80 @@ def test_while_nothing_comes_a_comment_is_sent(
     dictation.end()
     *_, last = chunks
     assert last.startswith(b"event: result\n")
+
+
+def test_one_comment_is_sent_per_interval(
+    post: Post, user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a timer fires a little early, as uvloop's do: the loop must not spin until the interval is over."""
+    monkeypatch.setattr(streams, "RECHECK_S", 0.25)
+    patiently = asyncio.wait
+
+    async def early(waiting: Any, *, timeout: float | None = None, **how: Any) -> Any:
+        return await patiently(waiting, timeout=timeout and timeout * 0.9, **how)
+
+    monkeypatch.setattr(asyncio, "wait", early)
+    dictation = Dictation()
+    provider.script(dictation)
+    reader = post(make_token(user)[1], body())
+    chunks = reader.chunks()
+    assert next(chunks).startswith(b"event: step")
+    began = time.monotonic()
+    assert [next(chunks) for _ in range(4)] == [b": still here\n\n"] * 4
+    assert time.monotonic() - began > 4 * 0.25 * 0.85
+    dictation.end()
+
+
+def test_a_right_of_which_nobody_can_tell_undoes_nothing_and_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database does not answer for a moment: what comes meanwhile is given once it is known that it may be read."""
+    monkeypatch.setattr(streams, "RECHECK_S", 0.0)
+    monkeypatch.setattr(streams, "ASK_AGAIN_S", 0.01)
+    asked: list[int] = []
+    away = [OperationalError(), Unavailable("starting", "Not yet."), InterfaceError()]
+
+    async def reader() -> User:
+        asked.append(len(given))
+        if away:
+            raise away.pop(0)
+        return User(username="reader")
+
+    given: list[str | None] = []
+    said = iter(["one", "two", None])
+
+    async def following() -> str | None:
+        return next(said)
+
+    async def read() -> None:
+        async for item in while_readable(LastingRight(reader, lambda actor: None), following):
+            given.append(item)
+
+    asyncio.run(read())
+    assert given == ["one", "two"]
+    assert asked[:4] == [0, 0, 0, 0]
+
+
+def test_a_stream_that_django_loses_before_it_is_sent_is_closed() -> None:
+    closed = threading.Event()
+
+    class Chunks:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"never"
+
+        def close(self) -> None:
+            closed.set()
+
+    async def answered() -> None:
+        streamed(Chunks(), "text/event-stream")
+        await asyncio.sleep(30)  # in a middleware, on its way out
+
+    async def left() -> None:
+        answering = asyncio.create_task(answered())
+        await asyncio.sleep(0)
+        answering.cancel()
+        await asyncio.wait({answering})
+
+    asyncio.run(left())
+    assert closed.is_set()
 
 
 def test_a_right_that_is_taken_away_ends_the_stream_and_the_execution(

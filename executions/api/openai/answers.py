@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
+from django.utils.log import log_response
 from django.utils.translation import gettext as _
 
 from executions.api import execute
@@ -51,7 +52,9 @@ def whole_reply(turn: Turn, answered: Answer) -> HttpResponse:
     if is_answered(execution):
         return _json(200, completion(execution, turn.meaning.form), headers)
     # The engine has tried again already, and another request would be another execution.
-    return _json(*failure(execution), {**headers, "x-should-retry": "false"})
+    response = _json(*failure(execution), {**headers, "x-should-retry": "false"})
+    log_response("Execution %s: %s", execution.pk, execution.error_code, response=response, level="warning")
+    return response
 
 
 def _json(status: int, content: Mapping[str, Any], headers: Mapping[str, str]) -> HttpResponse:

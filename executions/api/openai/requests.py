@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from django.utils.translation import gettext as _
 
+from executions.api.openai.schemas import is_among
 from mlops.errors import Invalid, NotFound
 
 MODEL_PREFIX = "program:"
@@ -77,9 +78,7 @@ def chat_request_of(body: Any) -> ChatRequest:
         format=chosen,
         schema=schema,
         is_streamed=_flag(body.get("stream"), "stream"),
-        has_usage=_flag(
-            _object(body.get("stream_options"), "stream_options").get("include_usage"), "stream_options.include_usage"
-        ),
+        has_usage=_has_usage(body.get("stream_options")),
     )
 
 
@@ -101,10 +100,10 @@ def model_not_found() -> NotFound:
 def _refuse_what_is_not_offered(body: Mapping[str, Any]) -> None:
     for name, value in body.items():
         if name in WITHOUT_EFFECT:
-            if value not in WITHOUT_EFFECT[name]:
+            if not is_among(value, WITHOUT_EFFECT[name]):
                 raise Invalid("unsupported_parameter", _("A program offers nothing of the kind."), field=name)
         elif name not in READ and name not in IGNORED:
-            raise Invalid("unknown_field", _("There is no such field."), field=name)
+            raise _unknown(name)
 
 
 def _program_of(model: Any) -> str:
@@ -166,12 +165,32 @@ def _format_of(asked: Any) -> tuple[Format, Mapping[str, Any] | None]:
         message = _("Expected one of %(kinds)s.") % {"kinds": ", ".join(kinds)}
         raise Invalid("invalid_choice", message, field="response_format.type")
     if kind != Format.JSON_SCHEMA.value:
+        _refuse_others(named, {"type"}, "response_format")
         return Format(kind), None
+    _refuse_others(named, {"type", "json_schema"}, "response_format")
     path = "response_format.json_schema"
-    schema = _object(named.get("json_schema"), path).get("schema")
+    described = _object(named.get("json_schema"), path)
+    _refuse_others(described, {"name", "description", "schema", "strict"}, path)
+    schema = described.get("schema")
     if not isinstance(schema, dict):
         raise Invalid("not_an_object", _("A schema is an object."), field=f"{path}.schema")
     return Format.JSON_SCHEMA, schema
+
+
+def _has_usage(options: Any) -> bool:
+    told = _object(options, "stream_options")
+    _refuse_others(told, {"include_usage", "include_obfuscation"}, "stream_options")
+    return _flag(told.get("include_usage"), "stream_options.include_usage")
+
+
+def _refuse_others(value: Mapping[str, Any], known: Collection[str], path: str) -> None:
+    for name in value:
+        if name not in known:
+            raise _unknown(f"{path}.{name}")
+
+
+def _unknown(path: str) -> Invalid:
+    return Invalid("unknown_field", _("There is no such field."), field=path)
 
 
 def _object(value: Any, path: str) -> Mapping[str, Any]:

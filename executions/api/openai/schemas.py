@@ -6,7 +6,7 @@ path, since a client takes the schema it sent for a promise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -41,6 +41,8 @@ def check_promise(asked: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[s
         names = _told_names(whole, given["properties"])
         told = {**given, "properties": {name: given["properties"][name] for name in names}, "required": list(names)}
         promise.check(whole, told, "", 0)
+        if not names:
+            raise _unkept(".properties", _("the program has no such output"))
     except _TooMuch:
         raise _unkept("", _("it is nested too deeply")) from None
     return names
@@ -48,7 +50,7 @@ def check_promise(asked: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[s
 
 def _told_names(asked: Mapping[str, Any], given: Iterable[str]) -> tuple[str, ...]:
     wanted = asked.get("properties")
-    return tuple(name for name in given if not isinstance(wanted, Mapping) or name in wanted)
+    return tuple(name for name in given if not isinstance(wanted, Mapping) or not wanted or name in wanted)
 
 
 class _Promise:
@@ -103,7 +105,7 @@ class _Promise:
     def _check_choices(self, asked: Mapping[str, Any], given: Mapping[str, Any], path: str) -> None:
         for allowed in _choices(asked):
             ours = next(_choices(given), None)
-            if ours is None or not all(_is_among(one, allowed) for one in ours):
+            if ours is None or not all(is_among(one, allowed) for one in ours):
                 raise _unkept(path, _("the program may give other values"))
 
     def _check_combined(self, asked: Mapping[str, Any], given: Mapping[str, Any], path: str, depth: int) -> None:
@@ -146,6 +148,9 @@ class _Promise:
         properties, required = asked.get("properties", {}), asked.get("required", [])
         if not isinstance(properties, Mapping) or not _are_names(required):
             raise _malformed(path)
+        for name, schema in properties.items():
+            if not isinstance(schema, Mapping | bool):
+                raise _malformed(f"{path}.properties.{name}")
         ours, others = given.get("properties", {}), given.get("additionalProperties", True)
         for name in (*properties, *required):
             if name not in ours and (name in required or others is not False):
@@ -166,7 +171,7 @@ def _choices(schema: Mapping[str, Any]) -> Iterator[list[Any]]:
         yield schema["enum"] if isinstance(schema["enum"], list) else []
 
 
-def _is_among(value: Any, allowed: list[Any]) -> bool:
+def is_among(value: Any, allowed: Collection[Any]) -> bool:
     """In JSON's eyes, to which true is not 1."""
     return any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in allowed)
 

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from contextlib import aclosing
 
-from django.core.exceptions import RequestAborted
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from executions.api.openai.answers import Chunks, headers_of, is_answered, whole_reply
 from executions.api.openai.turns import Turn, named_as_sent
+from executions.errors import reader_cut_off
 from executions.selectors import access_execution
 from executions.services.execute import Answer
-from executions.services.process import ExecutionProcess
 from executions.services.streaming import Streaming, begin
 from executions.types import Piece
 from mlops.api.openai_errors import openai_error
-from mlops.api.problems import problem_of
-from mlops.api.streams import RECHECK_S, StandingRight, actor_by_now, streamed
-
-logger = logging.getLogger(__name__)
+from mlops.api.problems import problem_told
+from mlops.api.streams import RECHECK_S, StandingRight, actor_by_now, streamed, while_readable
 
 
-async def streamed_reply(request: HttpRequest, here: ExecutionProcess, turn: Turn) -> HttpResponseBase:
+async def streamed_reply(request: HttpRequest, turn: Turn) -> HttpResponseBase:
     """The answer in chunks. Nothing is sent before there is some text of it, so that whatever goes wrong until then has
     its own status. A reader who leaves cancels the execution."""
     with named_as_sent(turn.meaning):
-        streaming = await here.awaited(begin(turn.actor, turn.request))
+        streaming = await begin(turn.actor, turn.request)
     right = StandingRight(request, lambda actor: access_execution(actor=actor, execution_id=streaming.execution_id))
-    stream = ChatStream(here, streaming, turn, right)
+    stream = ChatStream(streaming, turn, right)
     try:
         first = await stream.begin()
         if time.perf_counter() - turn.began > RECHECK_S:
@@ -50,67 +46,57 @@ async def streamed_reply(request: HttpRequest, here: ExecutionProcess, turn: Tur
 class ChatStream:
     """The chunks of one answer. `close` is called at last, also where nobody has begun to read."""
 
-    def __init__(self, here: ExecutionProcess, streaming: Streaming, turn: Turn, right: StandingRight) -> None:
-        self._here = here
+    def __init__(self, streaming: Streaming, turn: Turn, right: StandingRight) -> None:
         self._streaming = streaming
         self._turn = turn
         self._right = right
-        self._coming: Answer | str = ""
+        self._first: Answer | str = ""
+        self.close = streaming.leave
 
     async def begin(self) -> Answer | str:
         """Wait for the first text of the answer, or for the end of an execution that tells none."""
-        self._coming = await self._text_or_end()
-        return self._coming
+        self._first = await self._text_or_end()
+        return self._first
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._chunks()
-
-    def close(self) -> None:
-        """Nobody reads on."""
-        self._here.loop.call_soon_threadsafe(self._streaming.leave)
-
-    async def _chunks(self) -> AsyncGenerator[bytes, None]:
-        item = self._coming
-        program = item.execution.program if isinstance(item, Answer) else self._turn.program
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The chunks of an answer, and an error where it does not come to its end or may not be read to it."""
+        program = self._first.execution.program if isinstance(self._first, Answer) else self._turn.program
         chunks = Chunks(str(self._streaming.execution_id), program, has_usage=self._turn.has_usage)
-        told = ""
         try:
             yield chunks.opening()
-            while isinstance(item, str):
-                text = item if told else self._turn.meaning.form.opening + item
-                told += text
-                yield chunks.text(text)
-                item = await self._while_allowed()
-            for chunk in self._last(chunks, item, told):
-                yield chunk
-        except RequestAborted:
-            raise
+            async with aclosing(self._coming()) as coming, aclosing(self._written(chunks, coming)) as written:
+                async for chunk in written:
+                    yield chunk
         except Exception as error:
-            status, problem, _headers = problem_of(error)
-            if status == 500:
-                logger.exception("unexpected error")
-            yield chunks.error(openai_error(problem))
+            yield chunks.error(openai_error(problem_told(error)[1]))
         finally:
             self.close()
 
-    async def _while_allowed(self) -> Answer | str:
-        """What comes next, if it may be read when it is there. Then the connection is cut: half an answer must not look
-        like a whole one."""
-        following = asyncio.ensure_future(self._text_or_end())
-        try:
-            while True:
-                done, _waiting = await asyncio.wait({following}, timeout=self._right.due_in_s)
-                if not await self._right.holds():
-                    raise RequestAborted
-                if done:
-                    return following.result()
-        finally:
-            following.cancel()
+    async def _written(self, chunks: Chunks, coming: AsyncIterable[Answer | str]) -> AsyncGenerator[bytes, None]:
+        told = ""
+        async for item in coming:
+            if isinstance(item, Answer):
+                for chunk in self._last(chunks, item, told):
+                    yield chunk
+                return
+            text = item if told else self._turn.meaning.form.opening + item
+            told += text
+            yield chunks.text(text)
+        raise reader_cut_off()  # half an answer must not look like a whole one
+
+    async def _coming(self) -> AsyncGenerator[Answer | str, None]:
+        """All texts and the end, as long as they may be read."""
+        yield self._first
+        items: AsyncGenerator[Answer | str | None, None] = while_readable(self._right, self._text_or_end)
+        async with aclosing(items):
+            async for item in items:
+                if item is not None:
+                    yield item
 
     async def _text_or_end(self) -> Answer | str:
         """The next text of the answer, or the execution when it has ended."""
         while True:
-            item = await self._here.awaited(self._streaming.next())
+            item = await self._streaming.next()
             assert item is not None  # nobody asks after the answer
             if isinstance(item, Answer):
                 return item

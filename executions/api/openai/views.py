@@ -29,6 +29,7 @@ from programs.models import Program
 from programs.selectors import access_program
 
 OWNER = "signet"
+READING = ("GET", "HEAD")
 
 
 @refusing
@@ -45,7 +46,7 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
     if asked.is_streamed:
         await actor_by_now(request)  # what lasts begins with an answer that is young
         give_back_thread()
-        return await streamed_reply(request, here, turn)
+        return await streamed_reply(request, turn)
     with named_as_sent(turn.meaning):
         answered = await here.awaited(answer(actor, turn.request))
     if time.perf_counter() - began > RECHECK_S:
@@ -56,8 +57,8 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
 @refusing
 async def models(request: HttpRequest) -> HttpResponseBase:
     """GET the programs in production that the actor may see."""
-    if request.method != "GET":
-        return only("GET", request.method, request.path)
+    if request.method not in READING:
+        return only(", ".join(READING), request.method, request.path)
     actor = await actor_of(request)
     found = await off_the_loop(lambda: _in_production(actor))
     return _json({"object": "list", "data": [_as_model(f"{MODEL_PREFIX}{row.name}", row) for row in found]})
@@ -66,8 +67,8 @@ async def models(request: HttpRequest) -> HttpResponseBase:
 @refusing
 async def model(request: HttpRequest, model: str) -> HttpResponseBase:
     """GET the program that a model's id means, if the actor may see it."""
-    if request.method != "GET":
-        return only("GET", request.method, request.path)
+    if request.method not in READING:
+        return only(", ".join(READING), request.method, request.path)
     actor = await actor_of(request)
     reference = program_named(model)
     try:

@@ -1,7 +1,8 @@
 """Errors of model calls, mapped once to the codes that the rest of the house knows.
 
 A message never holds a secret, a prompt, URL credentials or a traceback. What the provider itself says is told only
-where people can act on it, for refused requests, and not when it quotes the prompt.
+where people can act on it, for refused requests, or where nothing else says what happened, for errors within a stream,
+and not when it quotes the prompt.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import dspy
 from dspy import lm15
+from dspy._vendor.lm15.errors import map_http_error
 
 from mlops.sanitiser import HIDDEN
 from mlops.types import LanguageModelSpec, ModelErrorCode, ModelFailure
@@ -20,6 +22,8 @@ QUOTED = 24
 """A run of this many characters that is also in the prompt counts as quoting it."""
 
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+_HTTP_ERROR = re.compile("[45][0-9][0-9]")
 
 _CODES: tuple[tuple[tuple[type[BaseException], ...], ModelErrorCode], ...] = (
     ((lm15.ContextLengthError, dspy.ContextWindowExceededError), ModelErrorCode.CONTEXT_WINDOW),
@@ -87,18 +91,36 @@ def call_failure(
 ) -> ModelFailure:
     """Why one attempt at `spec` failed. `prompt`: what the message must not quote; `limit_s`: the attempt's limit."""
     code = code_of(error)
+    said = shown(str(getattr(error, "message", "")), spec.api_key)
+    told = "" if _quotes(said, prompt) else said
     if code is ModelErrorCode.TIMEOUT and limit_s is not None:
         message = f"No answer within {limit_s:.3g} s."
     elif code is ModelErrorCode.INVALID_REQUEST:
-        said = shown(str(getattr(error, "message", "")), spec.api_key)
-        message = _refusal(error, "" if _quotes(said, prompt) else said)
+        message = _refusal(error, told)
+    elif code is ModelErrorCode.PROVIDER_UNAVAILABLE and told and _is_within_stream(error):
+        message = f"The provider failed: {told}"
     else:
         message = _message(code, error)
     return ModelFailure(code, message, spec.name, _wait(error))
 
 
 def code_of(error: BaseException) -> ModelErrorCode:
-    return next((code for types, code in _CODES if isinstance(error, types)), ModelErrorCode.UNKNOWN)
+    kind = _kind(error)
+    return next((code for types, code in _CODES if issubclass(kind, types)), ModelErrorCode.UNKNOWN)
+
+
+def _is_within_stream(error: BaseException) -> bool:
+    """Whether the provider told it in an answer that had begun as a success."""
+    is_told = isinstance(error, lm15.ProviderError) and getattr(error, "provider_code", None) is not None
+    return is_told and getattr(error, "status", None) is None
+
+
+def _kind(error: BaseException) -> type[BaseException]:
+    """Its class. Some providers name an HTTP status as the code of an error within a stream: then the class of that."""
+    told = str(getattr(error, "provider_code", ""))
+    if type(error) is lm15.ProviderError and _is_within_stream(error) and _HTTP_ERROR.fullmatch(told):
+        return type(map_http_error(int(told), ""))
+    return type(error)
 
 
 def raised(failure: ModelFailure) -> lm15.LM15Error:

@@ -18,7 +18,7 @@ from mlops.runtime.matcher import MODEL
 from mlops.runtime.recorder import Recorder, current_recorder, recording, span
 from mlops.types import LanguageModelSpec, ModelErrorCode, SpanKind, TokenUsage
 from tests.mlops.runtime.calling import llm_span, program, run, spec_of
-from tests.provider import Exchange, Provider, hang, status, usage
+from tests.provider import Behaviour, Exchange, Provider, hang, status, usage
 
 Streaming = Callable[[LanguageModelSpec, Recorder], list[Any]]
 
@@ -49,6 +49,16 @@ async def breaks_off(exchange: Exchange) -> None:
     chunk = {"id": "x", "model": "stub", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "be"}}]}
     body = b"data: " + orjson.dumps(chunk) + b"\n\n"
     exchange.send(200, body, {"content-type": "text/event-stream"})
+
+
+def tells(error: dict[str, Any]) -> Behaviour:
+    """Answers 200, and then tells an error instead of an answer."""
+
+    async def behave(exchange: Exchange) -> None:
+        body = b"data: " + orjson.dumps({"error": error}) + b"\n\n"
+        exchange.send(200, body, {"content-type": "text/event-stream"})
+
+    return behave
 
 
 async def names_no_tool(exchange: Exchange) -> None:
@@ -117,6 +127,40 @@ def test_nothing_is_repeated_after_the_first_event(
     assert failure_of(caught.value).code is code
     assert (len(provider.requests), len(backup.requests)) == (1, 0)
     assert llm_span(recorder).error.startswith(code)
+
+
+@pytest.mark.parametrize("streaming", [stream, stream_synchronously])
+@pytest.mark.parametrize(
+    ("told", "code", "message", "attempts"),
+    [
+        ({"message": "overloaded"}, "provider_unavailable", "The provider failed: overloaded", 2),
+        ({"message": "overloaded", "code": 503}, "provider_unavailable", "The provider failed: overloaded", 2),
+        ({"message": "slowly", "code": 429}, "rate_limited", "The provider limits the rate of calls.", 2),
+        ({"message": "no such key", "code": 401}, "authentication", "The provider refused the credentials.", 1),
+        (
+            {"message": "no such tool", "code": 400},
+            "invalid_request",
+            "The provider refused the request: no such tool",
+            1,
+        ),
+        (
+            {"message": "of: why?"},
+            "provider_unavailable",
+            "The provider gave an answer that is not one of its protocol.",
+            2,
+        ),
+    ],
+    ids=["without a code", "an outage", "a rate", "a secret", "a refusal", "quoting the prompt"],
+)
+def test_an_error_within_a_stream_is_of_the_kind_that_the_provider_names(
+    provider: Provider, streaming: Streaming, told: dict[str, Any], code: str, message: str, attempts: int
+) -> None:
+    provider.script(*[tells(told)] * attempts)
+    with pytest.raises(LM15Error) as refusal:
+        streaming(spec_of(provider, max_retries=1), Recorder())
+    failure = failure_of(refusal.value)
+    assert (failure.code.value, failure.message) == (code, message)
+    assert len(provider.requests) == attempts
 
 
 @pytest.mark.parametrize("streaming", [stream, stream_synchronously])
