@@ -383,3 +383,8 @@ def stop_thread() -> None:
     thread, _thread = _thread, None
     if thread is not None:
         thread.stop()
+
+
+# Earlier than `atexit`, when the pools of threads are closed already: what runs in a script that ends is still stored or
+# handed back, and no thread is left inside of the loop for the interpreter to tear down.
+threading._register_atexit(stop_thread)  # type: ignore[attr-defined]  # as the pools themselves do
