@@ -174,7 +174,7 @@ def test_a_reader_who_leaves_closes_the_call_and_nothing_stays_reserved(
 
 
 def test_a_server_that_stops_is_no_reader_who_leaves(
-    post: Post, user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As uvicorn stops: it cancels what still answers, closes the connections and ends the process's loop. What still
     runs then is the queue's again, even though its reader's right cannot be asked any more."""
@@ -183,7 +183,8 @@ def test_a_server_that_stops_is_no_reader_who_leaves(
     dictation = Dictation()
     provider.script(dictation)
     dictation.say(SAID)
-    reader = post(make_token(user)[1], body())
+    bearer = f"Bearer {make_token(user)[1]}"
+    reader = Reader(application, EXECUTE, body(), authorization=bearer, accept="text/event-stream")
     events = reader.events()
     assert [next(events)[0], next(events)[0]] == ["step", "piece"]
     reader.ended.cancel()
@@ -197,13 +198,14 @@ def test_a_server_that_stops_is_no_reader_who_leaves(
 
 
 def test_what_ends_while_the_server_stops_is_stored(
-    post: Post, user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "RECHECK_S", 0.05)
     dictation = Dictation()
     provider.script(dictation)
     dictation.say(SAID)
-    reader = post(make_token(user)[1], body())
+    bearer = f"Bearer {make_token(user)[1]}"
+    reader = Reader(application, EXECUTE, body(), authorization=bearer, accept="text/event-stream")
     assert next(reader.events())[0] == "step"
     reader.ended.cancel()
     threading.Timer(0.3, dictation.end).start()
