@@ -58,7 +58,7 @@ def test_what_is_stopped_has_the_time_to_store_what_it_did(name: str) -> None:
     words = SERVICES[name]["command"]
     option = "--timeout-graceful-shutdown"
     answering = float(words[words.index(option) + 1]) if option in words else 0.0
-    needed = answering + streams.DRAIN_S + process.DRAIN_S + writer.PATIENCE_S
+    needed = answering + streams.DRAIN_S + process.executing.DRAIN_S + writer.PATIENCE_S
     assert needed < float(SERVICES[name]["stop_grace_period"].removesuffix("s")) == STOP_SECONDS
 
 

@@ -143,8 +143,9 @@ NOT_KEPT = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 def streamed(chunks: AsyncIterable[bytes], content_type: str) -> StreamingHttpResponse:
     """An answer that leaves piece by piece. Chunks that can be closed are closed at last, whatever becomes of it."""
-    task, close = asyncio.current_task(), getattr(chunks, "close", None)
-    if task is not None and close is not None:  # Django closes no response whose client leaves before it is sent
+    close = getattr(chunks, "close", None)
+    if close is not None and (task := asyncio.current_task()) is not None:
+        # Django closes no response whose client leaves before it is sent.
         task.add_done_callback(lambda _task: close())
     return StreamingHttpResponse(chunks, content_type=content_type, headers=NOT_KEPT)
 

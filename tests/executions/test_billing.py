@@ -11,7 +11,7 @@ from executions.models import Execution
 from executions.services import planning, process
 from executions.services.cancel import cancel_execution
 from executions.services.execute import execute_program
-from executions.services.process import ExecutionProcess
+from executions.services.process import ExecutionProcess, executing
 from executions.types import Mode
 from mlops.errors import InsufficientCredits
 from mlops.models import BudgetPeriod
@@ -35,7 +35,7 @@ def test_what_an_attempt_was_billed_before_it_was_handed_back_is_counted_once(
 ) -> None:
     model = provided_model(provider, timeout_s=60, deadline_s=60)
     make_program()
-    monkeypatch.setattr(process, "DRAIN_S", 0.1)
+    monkeypatch.setattr(executing, "DRAIN_S", 0.1)
     provider.script(text("none of the fields"), hang())  # an answer that is billed, then DSPy asks once more
     execution = execute_program(
         actor=make_user(credits=10), program="answering", input={"question": "?"}, mode=Mode.ASYNC

@@ -10,6 +10,7 @@ from django.db import OperationalError
 from executions.models import Execution
 from executions.services import cancel_execution, process, run_evaluation_here
 from executions.services.execute import execute_program
+from executions.services.process import executing
 from executions.types import Mode
 from mlops.models import User
 from mlops.selectors import proven_balance
@@ -96,7 +97,7 @@ def test_what_nobody_foresaw_ends_an_evaluation(
 def test_an_execution_that_did_not_begin_goes_back_to_the_queue_and_has_all_of_its_attempts(
     provider: Provider, refuse: Refusals, max_attempts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "AGAIN_S", 0.05)
+    monkeypatch.setattr(executing, "AGAIN_S", 0.05)
     provided_model(provider)
     make_program()
     user = make_user(credits=10)
@@ -119,7 +120,7 @@ def test_an_execution_that_did_not_begin_goes_back_to_the_queue_and_has_all_of_i
 def test_one_that_is_cancelled_before_it_began_has_cost_nothing(
     provider: Provider, refuse: Refusals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "AGAIN_S", 0.5)
+    monkeypatch.setattr(executing, "AGAIN_S", 0.5)
     provided_model(provider)
     make_program()
     user = make_user(credits=10)

@@ -20,7 +20,7 @@ from executions.services import writer as writer_module
 from executions.services.cancel import cancel_execution
 from executions.services.execute import execute_program
 from executions.services.late import count_late, late_of
-from executions.services.process import ExecutionProcess
+from executions.services.process import ExecutionProcess, executing
 from executions.services.usage import count_usage
 from executions.services.writer import Finish, Start
 from executions.types import Mode, RunResult
@@ -109,7 +109,7 @@ def test_an_agent_that_is_stopped_is_charged_for_the_answers_it_had(
 ) -> None:
     provided_model(provider, timeout_s=60, deadline_s=60)
     make_program()
-    monkeypatch.setattr(process, "DRAIN_S", 0.1)
+    monkeypatch.setattr(executing, "DRAIN_S", 0.1)
     provider.script(text("none of the fields"), hang())  # an answer that is billed, then DSPy asks once more
     user = make_user(credits=10)
     execution = execute_program(actor=user, program="answering", input={"question": "?"}, mode=Mode.ASYNC)
@@ -225,7 +225,7 @@ def test_a_worker_that_stops_tells_before_what_its_lost_attempts_used(
 ) -> None:
     provided_model(provider, timeout_s=60, deadline_s=60)
     make_program()
-    monkeypatch.setattr(process, "DRAIN_S", 0.1)
+    monkeypatch.setattr(executing, "DRAIN_S", 0.1)
     provider.script(text("none of the fields"), hang())
     user = make_user(credits=10)
     execution = execute_program(actor=user, program="answering", input={"question": "?"}, mode=Mode.ASYNC)

@@ -16,6 +16,7 @@ from config.asgi import application, pages
 from executions.api.streaming import wants_events
 from executions.models import Execution
 from executions.services import process
+from executions.services.process import executing
 from mlops.api import streams
 from mlops.api.streams import LastingRight, streamed, while_readable
 from mlops.errors import Unavailable
@@ -179,7 +180,7 @@ def test_a_server_that_stops_is_no_reader_who_leaves(
     """As uvicorn stops: it cancels what still answers, closes the connections and ends the process's loop. What still
     runs then is the queue's again, even though its reader's right cannot be asked any more."""
     monkeypatch.setattr(streams, "RECHECK_S", 0.05)
-    monkeypatch.setattr(process, "DRAIN_S", 0.5)
+    monkeypatch.setattr(executing, "DRAIN_S", 0.5)
     dictation = Dictation()
     provider.script(dictation)
     dictation.say(SAID)
