@@ -290,6 +290,14 @@ def test_signatures_over_rest(engineer: APIClient) -> None:
     assert [row.version for row in Signature.objects.all()] == [1]
 
 
+def test_what_a_change_sends_of_a_field_is_sent_whole(engineer: APIClient) -> None:
+    engineer.post(f"{API}/signatures/", {"name": "triage", "shorthand": "message -> urgency"})
+    part = {"fields": [{"is_input": True}]}
+    answer = engineer.patch(f"{API}/signatures/triage/", part)
+    assert refusal(answer) == (400, "required", ["fields.0.name"])
+    assert [field.name for field in Signature.objects.get().fields.all()] == ["message", "urgency"]
+
+
 @pytest.mark.parametrize(
     ("body", "code", "field"),
     [
