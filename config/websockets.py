@@ -18,6 +18,9 @@ PATIENCE_S = 10.0
 MAX_PONGS = 100
 """Pings of a client that are answered while it takes no answer."""
 
+SEND_BUFFER = 65_536
+"""Bytes that the kernel keeps for a client: with its megabytes, nobody would see for long whether anything is taken."""
+
 RESET = struct.pack("ii", 1, 0)
 """For SO_LINGER: what was not taken is thrown away at once, by the kernel too."""
 
@@ -33,6 +36,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.transport.set_write_buffer_limits(high=0)  # writing is paused while anything waits to be taken
 
     def connection_lost(self, exc: Exception | None) -> None:

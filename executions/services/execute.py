@@ -153,6 +153,7 @@ async def admit(actor: User, request: Request, listener: Listener | None = None)
     execution = _new_execution(actor, request, plan, values)
     if request.mode is Mode.SYNC:
         execution.start(**here.lease())
+    here.refuse_if_stopping()  # what is reserved of a budget from then on nobody would give back
     try:
         hold = await here.hold_for(execution, plan)
     except Exhausted as refusal:

@@ -43,6 +43,11 @@ def domain_error_of(error: BaseException) -> DomainError | None:
     return None
 
 
+def as_graphql_error(refusal: DomainError) -> GraphQLError:
+    """A refusal of all of an operation."""
+    return GraphQLError(refusal.message, extensions={"code": refusal.code})
+
+
 def formatted(error: GraphQLError) -> dict[str, Any]:
     """An entry of `errors`, its code among the extensions; the unforeseen is logged and told without details."""
     cause = error.original_error

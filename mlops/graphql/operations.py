@@ -26,10 +26,11 @@ from mlops.encoding import encoded
 from mlops.errors import DomainError, Invalid
 from mlops.graphql.connected import connected
 from mlops.graphql.errors import formatted
+from mlops.graphql.executing import Context, executed
 from mlops.graphql.limits import GraphQLErrors, admitted
 from mlops.graphql.snapshots import Snapshot, snapshots_of
 from mlops.graphql.subscriptions import Right, Stream
-from mlops.graphql.views import Asked, Context, executed
+from mlops.graphql.views import Asked
 from mlops.models import User
 from mlops.services.database import off_the_loop
 from mlops.services.rates import acheck_rate
@@ -152,7 +153,10 @@ class Operation:
             raise subject.policy.not_found()
 
     def _payload(self, row: Model, actor: User, document: DocumentNode) -> bytes:
-        result = executed(self._socket.schema, document, self._asked, actor, root=row)
+        asked = self._asked
+        result = executed(
+            self._socket.schema, document, actor, variables=asked.variables, operation=asked.operation, root=row
+        )
         body: dict[str, Any] = {"data": result.data}
         if result.errors:
             body["errors"] = [formatted(error) for error in result.errors]

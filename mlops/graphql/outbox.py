@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGES = 256
 MAX_BYTES = 4_000_000
-"""A single message may be larger."""
+"""A single message may be larger, and counts as half of it: what ends its operation must have room behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Outbox:
 
     def put(self, letter: Letter) -> bool:
         """Whether there was room."""
-        size = len(letter.text)
-        if self._letters and (len(self._letters) >= MAX_MESSAGES or self._bytes + size > MAX_BYTES):
+        size = _size_of(letter)
+        if len(self._letters) >= MAX_MESSAGES or self._bytes + size > MAX_BYTES:
             return False
         self._letters.append(letter)
         self._bytes += size
@@ -62,5 +62,9 @@ class Outbox:
             await self._filled.wait()
         found = self._letters.popleft()
         if isinstance(found, Letter):
-            self._bytes -= len(found.text)
+            self._bytes -= _size_of(found)
         return found
+
+
+def _size_of(letter: Letter) -> int:
+    return min(len(letter.text), MAX_BYTES // 2)

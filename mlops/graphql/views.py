@@ -8,39 +8,27 @@ document or its operation stands in `errors`, each with its code.
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import graphene
-from django.db import OperationalError, connection
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
-from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationType, execute, get_operation_ast
+from graphql import DocumentNode, ExecutionResult, OperationType, get_operation_ast
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mlops.encoding import encoded
-from mlops.errors import DomainError, Invalid, Unavailable
-from mlops.graphql.errors import formatted
+from mlops.errors import DomainError, Invalid
+from mlops.graphql.errors import as_graphql_error, formatted
+from mlops.graphql.executing import executed
 from mlops.graphql.limits import GraphQLErrors, admitted
 from mlops.models import User
-
-TIME_LIMIT_S = 10.0
-"""After this long an operation may ask nothing more of the database, and what it is asking then is cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What resolvers know besides the row: who asks."""
-
-    actor: User
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,73 +106,11 @@ def answered(schema: graphene.Schema, asked: Asked, actor: User) -> ExecutionRes
     except GraphQLErrors as refusal:
         return ExecutionResult(errors=refusal.errors)
     except DomainError as refusal:
-        return ExecutionResult(errors=[_as_graphql_error(refusal)])
-    return executed(schema, document, asked, actor)
-
-
-def executed(
-    schema: graphene.Schema, document: DocumentNode, asked: Asked, actor: User, root: Any = None
-) -> ExecutionResult:
-    """The result of an admitted document, or of one event of a subscription, which is its `root`."""
-    with _Deadline() as deadline, connection.execute_wrapper(deadline):
-        result = execute(
-            schema.graphql_schema,
-            document,
-            root_value=root,
-            context_value=Context(actor),
-            variable_values=dict(asked.variables),
-            operation_name=asked.operation,
-        )
-    assert isinstance(result, ExecutionResult)  # nothing here is awaitable
-    return result
-
-
-def _as_graphql_error(refusal: DomainError) -> GraphQLError:
-    return GraphQLError(refusal.message, extensions={"code": refusal.code})
+        return ExecutionResult(errors=[as_graphql_error(refusal)])
+    return executed(schema, document, actor, variables=asked.variables, operation=asked.operation)
 
 
 def _refuse_subscription(document: DocumentNode, operation: str | None) -> None:
     asked = get_operation_ast(document, operation)
     if asked is not None and asked.operation is OperationType.SUBSCRIPTION:
         raise Invalid("graphql_subscription_elsewhere", _("Subscriptions are asked for over WebSocket."))
-
-
-class _Deadline:
-    """Lets statements through for `TIME_LIMIT_S`, then cancels the one that is under way.
-
-    Raises `Unavailable` (`graphql_timeout`) for that one and for all that come after it.
-    """
-
-    def __init__(self) -> None:
-        self._ends = time.monotonic() + TIME_LIMIT_S
-        self._timer = threading.Timer(TIME_LIMIT_S, self._stop)
-        self._cancel: Callable[[], None] | None = None
-
-    def __enter__(self) -> _Deadline:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        """Nothing that the connection is asked later is cancelled: the timer's thread has ended."""
-        if self._cancel is not None:
-            self._timer.cancel()
-            self._timer.join()
-
-    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        self._refuse_if_over()
-        if self._cancel is None:  # what asks the database nothing, like most events, needs no thread
-            database = context["connection"].connection
-            self._cancel = database.cancel if connection.vendor == "postgresql" else database.interrupt
-            self._timer.start()
-        try:
-            return execute(sql, params, many, context)
-        except OperationalError:
-            self._refuse_if_over()
-            raise
-
-    def _stop(self) -> None:
-        if self._cancel is not None:
-            self._cancel()
-
-    def _refuse_if_over(self) -> None:
-        if time.monotonic() >= self._ends:
-            raise Unavailable("graphql_timeout", _("The operation took too long. Ask for less at once."))

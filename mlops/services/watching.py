@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +55,7 @@ class Watcher:
 
     def __init__(self, after: int) -> None:
         self._heard = after
-        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self._changes: asyncio.Queue[Change | None] = asyncio.Queue()
 
     def offer(self, change: Change) -> None:
         is_news = change.revision > self._heard
@@ -62,7 +63,11 @@ class Watcher:
             self._heard = max(self._heard, change.revision)
             self._changes.put_nowait(change)
 
-    async def next(self) -> Change:
+    def end(self) -> None:
+        self._changes.put_nowait(None)
+
+    async def next(self) -> Change | None:
+        """None where nobody looks any more."""
         return await self._changes.get()
 
 
@@ -132,6 +137,12 @@ class Watchers(Reader):
     def is_watched(self) -> bool:
         return bool(self._watching)
 
+    def stop(self) -> None:
+        """Whoever waits is not left waiting for what nobody will tell."""
+        super().stop()
+        for watcher in chain.from_iterable(self._watching.values()):
+            watcher.end()
+
     @property
     def count(self) -> int:
         return sum(map(len, self._watching.values()))
@@ -142,7 +153,7 @@ class Watchers(Reader):
             watcher.offer(change)
 
     async def changes(self, id: UUID, after: int = 0) -> AsyncGenerator[Change, None]:
-        """Changes beyond revision `after`, the present state first, ending with the final one."""
+        """Changes beyond revision `after`, the present state first, ending with the final one or with the looking."""
         watcher = Watcher(after)
         self._watching[id].add(watcher)
         try:
@@ -150,8 +161,7 @@ class Watchers(Reader):
                 self._seen[id] = row
                 watcher.offer(change_of(row))
             self.read()
-            while True:
-                change = await watcher.next()
+            while change := await watcher.next():
                 yield change
                 if change.is_final:
                     return
@@ -195,6 +205,14 @@ def watchers_of(model: type[models.Model]) -> Watchers:
     if known is None or known[0] is not loop:
         known = _here[model] = (loop, Watchers(model))
     return known[1]
+
+
+def stop_watching() -> None:
+    """The running event loop is about to end."""
+    here = asyncio.get_running_loop()
+    for loop, watchers in _here.values():
+        if loop is here:
+            watchers.stop()
 
 
 def announce(row: Any) -> None:

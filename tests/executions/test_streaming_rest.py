@@ -198,6 +198,26 @@ def test_a_server_that_stops_is_no_reader_who_leaves(
     assert list(CreditEntry.objects.filter(subject_id=row.pk).values_list("kind", flat=True)) == ["reserve"]
 
 
+def test_who_repeats_a_request_hears_how_far_it_got_when_the_server_stops(
+    user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executing, "DRAIN_S", 0.2)
+    dictation = Dictation()
+    provider.script(dictation)
+    dictation.say(SAID)
+    asked = {"authorization": f"Bearer {make_token(user)[1]}", "idempotency_key": "once"}
+    first = Reader(application, EXECUTE, body(), **asked, accept="text/event-stream")
+    assert next(first.events())[0] == "step"
+    second = Reader(application, EXECUTE, body(), **asked, accept="text/event-stream")
+    assert second.headers["idempotent-replayed"] == "true"
+
+    process.stop_thread()
+
+    name, told = list(second.events())[-1]
+    assert (name, told["state"], told["id"]) == ("result", "pending", str(Execution.objects.get().pk))
+    assert len(provider.requests) == 1
+
+
 def test_what_ends_while_the_server_stops_is_stored(
     user: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

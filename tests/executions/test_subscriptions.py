@@ -10,8 +10,8 @@ import pytest
 
 from executions.models import Execution
 from mlops.graphql import connected, snapshots
+from mlops.graphql.executing import executed
 from mlops.graphql.snapshots import Snapshots
-from mlops.graphql.views import executed
 from mlops.models import User
 from mlops.services.database import off_the_loop
 from mlops.services.nudges import nudge

@@ -30,7 +30,7 @@ from mlops.runtime.embeddings import aclose_embedding_models
 from mlops.runtime.engines import aclose_language_models
 from mlops.services.budgets import BudgetKeeper, Exhausted, Hold
 from mlops.services.database import DatabaseThreads, serve_this_process
-from mlops.services.watching import change_of, watchers_of
+from mlops.services.watching import change_of, stop_watching, watchers_of
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class ExecutionProcess:
         await self._late.stop()
         self._leases.cancel()
         await asyncio.gather(self._leases, return_exceptions=True)
-        self.watchers.stop()
+        stop_watching()
         await self._writer.stop()
         await self.budgets.stop()
         await aclose_language_models()
@@ -129,10 +129,14 @@ class ExecutionProcess:
             task.add_done_callback(lambda _: self._asked.pop(key, None))
         return cast("T", await asyncio.shield(task))
 
-    async def admit(self, job: Start) -> bool:
-        """Store a new execution; False when its idempotency key was spent."""
+    def refuse_if_stopping(self) -> None:
+        """Raises `Unavailable` (`shutting_down`)."""
         if self._stopping:
             raise shutting_down()
+
+    async def admit(self, job: Start) -> bool:
+        """Store a new execution; False when its idempotency key was spent."""
+        self.refuse_if_stopping()
         return await self._writer.store(job)
 
     def run(self, running: Running) -> None:

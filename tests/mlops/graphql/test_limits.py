@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.db import connection
 from graphql import get_introspection_query, print_ast
 
 from config.graphql import schema
 from mlops.errors import Invalid
-from mlops.graphql import views
+from mlops.graphql import executing
 from mlops.graphql.limits import MAX_ALIASES, GraphQLErrors, admitted
 from mlops.graphql.types import UserType
 from mlops.models import User
@@ -216,15 +218,25 @@ COUNTING = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE
 def test_an_operation_asks_the_database_nothing_after_its_time(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(info: object, key: object) -> None:
         begun.append(key)
+        time.sleep(0.1)
         User.objects.count()
         done.append(key)
 
     begun: list[object] = []
     done: list[object] = []
     monkeypatch.setattr(UserType, "get_node", look)
-    monkeypatch.setattr(views, "TIME_LIMIT_S", 0.0)
+    monkeypatch.setattr(executing, "TIME_LIMIT_S", 0.05)
     assert codes_of(asked(alice, "{ me { username } }")) == ["graphql_timeout"]
     assert (begun, done) == ([alice.pk], [])
+
+
+@pytest.mark.django_db
+def test_what_resolves_more_than_it_was_weighed_at_is_stopped(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    heavy = '{ __type(name: "Query") { fields { args { name } } } }'
+    assert len(data_of(alice, heavy)["__type"]["fields"]) > 50
+    monkeypatch.setattr(executing, "MAX_RESOLVED", 100)
+    stopped = asked(alice, heavy)
+    assert (codes_of(stopped), "data" in stopped) == (["graphql_too_costly"], False)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -235,6 +247,6 @@ def test_a_statement_that_is_under_way_then_is_cancelled(alice: User, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(UserType, "get_node", count)
-        patched.setattr(views, "TIME_LIMIT_S", 0.1)
+        patched.setattr(executing, "TIME_LIMIT_S", 0.1)
         assert codes_of(asked(alice, "{ me { username } }")) == ["graphql_timeout"]
     assert data_of(alice, "{ me { username } }") == {"me": {"username": "alice"}}

@@ -396,6 +396,12 @@ def test_nothing_is_told_by_a_right_that_was_not_looked_up_lately(
     run(talk())
 
 
+def test_behind_a_message_of_any_size_its_operation_can_end() -> None:
+    box = outbox.Outbox()
+    large = outbox.Letter("x" * (outbox.MAX_BYTES + 1))
+    assert [box.put(one) for one in (large, outbox.Letter("complete"), large)] == [True, True, False]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_slow_reader_is_dropped_and_holds_up_nobody(erin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MAX_MESSAGES", 3)
