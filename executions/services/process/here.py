@@ -43,7 +43,7 @@ async def start_here() -> ExecutionProcess:
 
 async def stop_here() -> None:
     """End what `start_here` began. Until then it is the process's loop: it admits nothing more, and answers."""
-    global _process  # noqa: PLW0603
+    global _process  # noqa: PLW0603  # as above
     if _process is not None:
         try:
             await _process.stop()
@@ -95,7 +95,7 @@ _thread: LoopThread | None = None
 
 def ensure_started() -> ExecutionProcess:
     """This process's loop; a thread with one is started when there is none. For synchronous callers."""
-    global _thread  # noqa: PLW0603
+    global _thread  # noqa: PLW0603  # as above
     with _lock:
         if _process is None:
             _thread = LoopThread()

@@ -11,6 +11,7 @@ from graphql import get_introspection_query, print_ast
 from config.graphql import schema
 from mlops.errors import Invalid
 from mlops.graphql import executing
+from mlops.graphql.introspection import WHOLE
 from mlops.graphql.limits import MAX_ALIASES, GraphQLErrors, admitted
 from mlops.graphql.types import UserType
 from mlops.models import User
@@ -129,19 +130,15 @@ def test_introspection_does_not_flood() -> None:
     assert "introspection depth" in message
 
 
-ENTIRE = get_introspection_query(
-    descriptions=True,
-    specified_by_url=True,
-    directive_is_repeatable=True,
-    schema_description=True,
-    input_value_deprecation=True,
-    input_object_one_of=True,
-)
-
-
-@pytest.mark.parametrize("source", [ENTIRE, get_introspection_query(), ENTIRE.replace("subscriptionType", "queryType")])
+@pytest.mark.parametrize("source", [WHOLE, get_introspection_query(), WHOLE.replace("subscriptionType", "queryType")])
 def test_the_schema_may_be_asked_for(source: str) -> None:
     assert print_ast(admitted(schema.graphql_schema, source, {}))
+
+
+@pytest.mark.django_db
+def test_the_whole_schema_is_answered(alice: User) -> None:
+    told = data_of(alice, WHOLE)["__schema"]
+    assert {one["name"] for one in told["types"]} == set(schema.graphql_schema.type_map)
 
 
 TYPES = "types { fields { name type { name fields { name } } args { name type { ofType { name } } } } }"
@@ -153,7 +150,7 @@ FRAGMENTS = "fragment T on __Type { fields { name type { ...U } } } fragment U o
 @pytest.mark.parametrize(
     "source",
     [
-        ENTIRE.replace("__schema {", "again: __schema { types { ...FullType } } __schema {"),
+        WHOLE.replace("__schema {", "again: __schema { types { ...FullType } } __schema {"),
         "{ " + " ".join(f"a{number}: __schema {{ {TYPES} }}" for number in range(20)) + " }",
         "{ __schema { " + " ".join(f"a{number}: {TYPES}" for number in range(20)) + " } }",
         "{ __schema { types { fields { " + CHAINS + " } } } }",
